@@ -1,0 +1,116 @@
+"""Settings from four places: arguments > environment > YAML file > defaults.
+
+`RAGENTS_LLM__PROVIDER=openai` sets the leaf `llm.provider`; a value is read as YAML, so numbers and lists work.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from ragents.errors import ConfigError
+
+PREFIX = "RAGENTS_"
+# Read by other parts of the system, not sections of the settings.
+OTHER_VARIABLES = frozenset({"RAGENTS_HOME", "RAGENTS_CONFIG", "RAGENTS_IMAGE", "RAGENTS_MODEL_DIR"})
+DEFAULT_FILE = "configuration.yaml"
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def load_settings(
+    model: type[M],
+    *,
+    path: Path | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> M:
+    """Read and validate the settings. `path` must exist when given; else RAGENTS_CONFIG, else ./configuration.yaml if there.
+
+    Raises ConfigError that names the place, the key, the value and what to do.
+    """
+    environ = os.environ if environ is None else environ
+    file = _settings_file(path, environ)
+    values = _read_yaml(file) if file else {}
+    _merge(values, _from_environment(environ))
+    _merge(values, dict(arguments or {}))
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, file)) from None
+
+
+def _settings_file(path: Path | None, environ: Mapping[str, str]) -> Path | None:
+    named = path or (Path(environ["RAGENTS_CONFIG"]) if environ.get("RAGENTS_CONFIG") else None)
+    if named is None:
+        default = Path(DEFAULT_FILE)
+        return default if default.is_file() else None
+    if not named.is_file():
+        raise ConfigError(f"settings file {str(named)!r} does not exist; create it or unset RAGENTS_CONFIG")
+    return named
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" line {where.line + 1}" if where else ""
+        problem = getattr(error, "problem", None) or str(error)
+        raise ConfigError(f"{file}{line}: cannot be read as YAML: {problem}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{file}: expected sections such as 'rag:' and 'llm:', found {type(content).__name__}")
+    return content
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, text in sorted(environ.items()):
+        if not name.startswith(PREFIX) or name in OTHER_VARIABLES:
+            continue
+        *sections, leaf = name.removeprefix(PREFIX).lower().split("__")
+        if not sections:
+            raise ConfigError(f"environment variable {name}: expected RAGENTS_SECTION__KEY, for example RAGENTS_RAG__TOP_K")
+        node = values
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[leaf] = _scalar(name, text)
+    return values
+
+
+def _scalar(name: str, text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    # A key or a password may look like a number or a date to YAML: only these types are taken from it.
+    return value if isinstance(value, bool | int | float | list) and str(value) == text or isinstance(value, bool | list) else (
+        None if text == "" else text
+    )
+
+
+def _merge(base: dict[str, Any], extra: Mapping[str, Any]) -> None:
+    for key, value in extra.items():
+        if isinstance(value, Mapping) and isinstance(base.get(key), dict):
+            _merge(base[key], value)
+        else:
+            base[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _explain(error: ValidationError, file: Path | None) -> str:
+    where = f"settings ({file}, environment, arguments)" if file else "settings (environment, arguments)"
+    lines = []
+    for problem in error.errors(include_url=False):
+        key = ".".join(str(part) for part in problem["loc"]) or "(root)"
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{key}: unknown key; remove it or check its spelling")
+        elif "password" in key or "key" in key or "dsn" in key:
+            lines.append(f"{key}: {problem['msg']}")
+        else:
+            lines.append(f"{key} = {problem['input']!r}: {problem['msg']}")
+    return f"{where}: " + "; ".join(lines)

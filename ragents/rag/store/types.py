@@ -1,0 +1,116 @@
+"""The VectorStore port: whole documents in, ranked chunks out, one tenant at a time."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from pydantic import Field, SecretStr
+
+from ragents.config.base import Config
+from ragents.embeddings.types import Vectors
+from ragents.principal import Principal
+from ragents.rag.types import Chunk, Collection, Document, Scalar, SearchMode, Source, StoredDocument
+
+
+class StoreConfig(Config):
+    """`dsn` is the role that serves: neither owner nor superuser. `migrate_dsn` is the role that may change the schema.
+
+    Neither given: the embedded Postgres (refused in an image).
+    """
+
+    backend: Literal["postgres", "memory"] = "postgres"
+    dsn: SecretStr | None = None
+    migrate_dsn: SecretStr | None = None
+    pool_size: int = Field(default=10, ge=1, le=500)
+    connect_timeout_s: float = Field(default=10.0, gt=0)
+    acquire_timeout_s: float = Field(default=5.0, gt=0)
+    statement_timeout_s: float = Field(default=30.0, gt=0)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchQuery:
+    """`embedding` may be absent in lexical mode. `filters`: metadata key equals value; all must hold."""
+
+    text: str
+    embedding: Vectors | None
+    collection: str
+    top_k: int = 5
+    mode: SearchMode = "hybrid"
+    candidates: int = 100
+    dense_weight: float = 0.5
+    filters: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Upserted:
+    document_id: str
+    version: int
+    outcome: Literal["created", "replaced", "unchanged"]
+    chunks: int
+
+
+class VectorStore(Protocol):
+    """Every method sees the principal's tenant only. Errors: StoreUnavailable when the backend cannot be reached in time,
+    NotFound for an unknown collection in `search`, Conflict for vectors of another model or dimension."""
+
+    async def upsert(
+        self,
+        document: Document,
+        chunks: Sequence[Chunk],
+        embeddings: Vectors,
+        *,
+        principal: Principal,
+        collection: str,
+        embedding_model: str,
+    ) -> Upserted:
+        """Store or replace a document with its chunks at once: a reader sees the old or the new, never a mix.
+
+        The collection is made when it does not exist. An equal content_hash changes nothing ("unchanged").
+        """
+        ...
+
+    async def search(self, query: SearchQuery, *, principal: Principal) -> list[Source]:
+        """Best first, at most top_k. One round trip."""
+        ...
+
+    async def delete(self, document_id: str, *, principal: Principal) -> StoredDocument:
+        """Remove a document and all that was made from it; returns what it was. NotFound for a foreign or unknown id."""
+        ...
+
+    async def count(self, *, principal: Principal, collection: str | None = None) -> int:
+        """Chunks stored (0 for an unknown collection)."""
+        ...
+
+    # The catalogue: what is stored.
+
+    async def documents(
+        self, *, principal: Principal, collection: str | None = None, limit: int = 100, after: str | None = None
+    ) -> list[StoredDocument]:
+        """By id, `after` exclusive: pass the last id to go on."""
+        ...
+
+    async def document(self, document_id: str, *, principal: Principal) -> StoredDocument: ...
+
+    async def content_hashes(self, *, principal: Principal, collection: str) -> dict[str, str]:
+        """uri -> content_hash of the whole collection, for skipping what has not changed. {} if there is none."""
+        ...
+
+    async def collections(self, *, principal: Principal) -> list[Collection]: ...
+
+    async def collection(self, name: str, *, principal: Principal) -> Collection:
+        """NotFound, naming how to make one, when the principal has no such collection."""
+        ...
+
+    def bulk(self, *, principal: Principal, collection: str) -> AbstractAsyncContextManager[None]:
+        """Around a long ingest: search indexes are brought up to date when it closes."""
+        ...
+
+    async def ping(self) -> None:
+        """One cheap round trip; StoreUnavailable when it fails or takes too long."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+__all__ = ["SearchQuery", "StoreConfig", "Upserted", "VectorStore"]

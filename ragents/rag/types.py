@@ -1,0 +1,88 @@
+"""The words of retrieval: documents become chunks, chunks become sources."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Scalar = str | int | float | bool
+Metadata = Mapping[str, Scalar | None]
+"""Flat: what filters can compare. Stored as JSON."""
+
+SearchMode = Literal["hybrid", "dense", "lexical"]
+
+
+@dataclass(frozen=True, slots=True)
+class TextBlock:
+    """A run of a document's text in Markdown, on one page where the format has pages (slides count as pages; 1-based)."""
+
+    text: str
+    page: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a collection knows of one source. `uri` identifies it within its collection; the same hash = unchanged."""
+
+    uri: str
+    title: str
+    format: str
+    content_hash: str
+    """sha256 (hex) of the content and of everything that shapes its chunks and vectors"""
+    size_bytes: int = 0
+    metadata: Metadata = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A passage. `start` and `end` are character offsets into the document's extracted text: text == whole[start:end]."""
+
+    position: int
+    text: str
+    start: int
+    end: int
+    page: int | None = None
+    headings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """A document as the store lists it. Times are Unix seconds."""
+
+    id: str
+    collection: str
+    uri: str
+    title: str
+    format: str
+    version: int
+    chunks: int
+    size_bytes: int
+    content_hash: str
+    metadata: Metadata
+    updated_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    name: str
+    documents: int
+    chunks: int
+    embedding_model: str
+    dimension: int
+    epoch: int
+    """moved on by every change of the collection, in the change's own transaction"""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A retrieved chunk. `score` is the fused one in 0..1; `similarity` the cosine, where the dense list had it."""
+
+    id: str
+    document_id: str
+    uri: str
+    title: str
+    text: str
+    score: float
+    page: int | None = None
+    headings: tuple[str, ...] = ()
+    similarity: float | None = None
+    metadata: Metadata = field(default_factory=dict)
