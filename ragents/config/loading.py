@@ -28,7 +28,7 @@ def load_settings(
     arguments: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> M:
-    """Read and validate the settings. `path` must exist when given; else RAGENTS_CONFIG, else ./configuration.yaml if there.
+    """Read and validate the settings. The file: `path`, else RAGENTS_CONFIG, else ./configuration.yaml if it exists.
 
     Raises ConfigError that names the place, the key, the value and what to do.
     """
@@ -75,23 +75,25 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
             continue
         *sections, leaf = name.removeprefix(PREFIX).lower().split("__")
         if not sections:
-            raise ConfigError(f"environment variable {name}: expected RAGENTS_SECTION__KEY, for example RAGENTS_RAG__TOP_K")
+            raise ConfigError(
+                f"environment variable {name}: expected RAGENTS_SECTION__KEY, for example RAGENTS_RAG__TOP_K"
+            )
         node = values
         for section in sections:
             node = node.setdefault(section, {})
-        node[leaf] = _scalar(name, text)
+        node[leaf] = _scalar(text)
     return values
 
 
-def _scalar(name: str, text: str) -> Any:
+def _scalar(text: str) -> Any:
+    """A leaf as YAML reads it, where that keeps every character; a key such as 0123 or 1e5 stays text."""
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         return text
-    # A key or a password may look like a number or a date to YAML: only these types are taken from it.
-    return value if isinstance(value, bool | int | float | list) and str(value) == text or isinstance(value, bool | list) else (
-        None if text == "" else text
-    )
+    if value is None or isinstance(value, bool | list):
+        return value
+    return value if isinstance(value, int | float) and str(value) == text else text
 
 
 def _merge(base: dict[str, Any], extra: Mapping[str, Any]) -> None:

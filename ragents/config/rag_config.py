@@ -24,5 +24,7 @@ class RAGConfig(Config):
     @model_validator(mode="after")
     def _overlap_is_smaller_than_chunk(self) -> Self:
         if self.chunk_overlap >= self.chunk_size:
-            raise ValueError(f"chunk_overlap ({self.chunk_overlap}) must be smaller than chunk_size ({self.chunk_size})")
+            raise ValueError(
+                f"chunk_overlap ({self.chunk_overlap}) must be smaller than chunk_size ({self.chunk_size})"
+            )
         return self

@@ -8,7 +8,7 @@ from ragents.config.base import Config
 
 
 class ModelConfig(Config):
-    """`provider` "extractive" is embedded and needs nothing; "openai" is any OpenAI-compatible endpoint at `base_url`."""
+    """`provider` "extractive" is embedded and needs nothing; "openai" is any OpenAI-compatible `base_url`."""
 
     provider: str = "extractive"
     model_name: str = "extractive"

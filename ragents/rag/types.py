@@ -13,7 +13,7 @@ SearchMode = Literal["hybrid", "dense", "lexical"]
 
 @dataclass(frozen=True, slots=True)
 class TextBlock:
-    """A run of a document's text in Markdown, on one page where the format has pages (slides count as pages; 1-based)."""
+    """A run of a document's text in Markdown, on one page where the format has pages (1-based; slides count)."""
 
     text: str
     page: int | None = None
@@ -34,7 +34,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A passage. `start` and `end` are character offsets into the document's extracted text: text == whole[start:end]."""
+    """A passage. `start` and `end` are character offsets into the extracted text: text == whole[start:end]."""
 
     position: int
     text: str
@@ -86,3 +86,47 @@ class Source:
     headings: tuple[str, ...] = ()
     similarity: float | None = None
     metadata: Metadata = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """`marker` is the n of [n] in the answer, `quote` the sentence of the source that the claim rests on."""
+
+    marker: int
+    source_id: str
+    quote: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the model counted them; 0 where it did not say. `cost_usd` is None where no price is known."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float | None = None
+
+
+CacheLayer = Literal["answer", "semantic"]
+Timings = Mapping[str, float]
+"""Stage name -> milliseconds: embed_ms, retrieve_ms, rerank_ms, generate_ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class RAGResponse:
+    """What was found for a question and, once it was answered, the answer with its receipt.
+
+    `sources` are best first and numbered from 1 by the markers in `answer`. `confidence` (0..1) says how likely
+    the sources tell; below RAGConfig.min_confidence the answer says that the documents do not.
+    """
+
+    query: str
+    sources: tuple[Source, ...] = ()
+    confidence: float = 0.0
+    answer: str | None = None
+    citations: tuple[Citation, ...] = ()
+    model: str = ""
+    usage: Usage = Usage()
+    timings: Timings = field(default_factory=dict)
+    cached: CacheLayer | None = None
+    notes: tuple[str, ...] = ()
+    """What was done differently from what one would expect: a question searched in parts, a step left out."""

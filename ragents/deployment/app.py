@@ -1,0 +1,138 @@
+"""open_app: the composition root. Everything opens here, in order, and closes in reverse."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+
+from ragents.agents import AGENTS, Conversations
+from ragents.agents.checkpointing import migrate_checkpoints, open_checkpoint_saver
+from ragents.config import data_home
+from ragents.deployment.config import ServiceConfig
+from ragents.embedded import open_postgres
+from ragents.embeddings import open_embedder
+from ragents.embeddings.cached import CachedEmbedder
+from ragents.embeddings.types import Embedder
+from ragents.errors import ConfigError
+from ragents.llm import LLMClient, create_chat_model
+from ragents.llm.client import NamedModel
+from ragents.llm.types import ModelConfig
+from ragents.rag.cache import RAGCache, get_cache
+from ragents.rag.engine import RAGEngine
+from ragents.rag.store import open_store
+from ragents.rag.store.pgvector import migrate
+from ragents.rag.store.types import StoreConfig, VectorStore
+
+APP_ROLE = "ragents_app"
+"""The role that serves on the embedded Postgres."""
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """What the service and the CLI work with. All of it is open as long as `open_app` is."""
+
+    config: ServiceConfig
+    embedder: Embedder
+    store: VectorStore
+    cache: RAGCache
+    llm: LLMClient
+    engine: RAGEngine
+    checkpointer: BaseCheckpointSaver[str]
+    conversations: Conversations
+    embedded_postgres: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """`dsn` serves; `migrate_dsn` may change the schema, where it is known."""
+
+    dsn: str | None
+    migrate_dsn: str | None
+    embedded: bool = False
+
+
+@asynccontextmanager
+async def open_app(config: ServiceConfig) -> AsyncIterator[App]:
+    """Raises ConfigError for settings that cannot work and BackendUnavailable for a neighbour that is down."""
+    async with AsyncExitStack() as stack:
+        embedder = await stack.enter_async_context(open_embedder(config.embeddings, model=config.rag.embedding_model))
+        database = await stack.enter_async_context(open_database(config.store))
+        store = await stack.enter_async_context(open_store(config.store, dsn=database.dsn))
+        checkpointer = await stack.enter_async_context(open_checkpoint_saver(config.checkpoint, dsn=database.dsn))
+        cache = get_cache(config.cache)
+        stack.push_async_callback(cache.close)
+        cached_embedder = CachedEmbedder(embedder, cache)
+        llm = create_llm_client(config.llm, embedder=cached_embedder)
+        engine = RAGEngine(embedder=cached_embedder, store=store, config=config.rag, cache=cache, llm=llm)
+        agents = {
+            name: agent(llm_client=llm, rag_engine=engine, checkpointer=checkpointer, config=config.agents)
+            for name, agent in AGENTS.items()
+        }
+        yield App(
+            config=config,
+            embedder=cached_embedder,
+            store=store,
+            cache=cache,
+            llm=llm,
+            engine=engine,
+            checkpointer=checkpointer,
+            conversations=Conversations(agents, cache=cache),
+            embedded_postgres=database.embedded,
+        )
+
+
+@asynccontextmanager
+async def open_database(config: StoreConfig) -> AsyncIterator[Database]:
+    """The Postgres to serve from, with its schema up to date wherever the migrating role is known."""
+    async with AsyncExitStack() as stack:
+        database = await _find_database(config, stack)
+        if database.migrate_dsn is not None and database.dsn is not None:
+            await migrate_all(database.migrate_dsn, dsn=database.dsn)
+        yield database
+
+
+async def migrate_all(migrate_dsn: str, *, dsn: str) -> list[str]:
+    """Bring every schema up to date and give the role of `dsn` its rights. The migrations applied, by name."""
+    serving = urlsplit(dsn)
+    if not serving.username:
+        raise ConfigError("store.dsn names no user; expected postgresql://USER:PASSWORD@HOST/DATABASE")
+    role = unquote(serving.username)
+    password = unquote(serving.password) if serving.password else None
+    applied = await migrate(migrate_dsn, app_role=role, app_password=password)
+    await migrate_checkpoints(migrate_dsn, app_role=role)
+    return applied
+
+
+def create_llm_client(config: ModelConfig, *, embedder: Embedder) -> LLMClient:
+    """The configured model, then its fallbacks in order."""
+    return LLMClient(
+        [
+            NamedModel(each.model_name, create_chat_model(each, embed=embedder.embed_documents), each.timeout_s)
+            for each in (config, *config.fallbacks)
+        ]
+    )
+
+
+def in_image() -> bool:
+    """Whether this process runs in a container image, where data beside the process would be lost with it."""
+    return any(os.environ.get(name, "").lower() == "true" for name in ("RAGENTS_IMAGE", "BENTOML_CONTAINERIZED"))
+
+
+async def _find_database(config: StoreConfig, stack: AsyncExitStack) -> Database:
+    if config.backend == "memory":
+        return Database(None, None)
+    if config.dsn is not None:
+        migrate_dsn = config.migrate_dsn.get_secret_value() if config.migrate_dsn else None
+        return Database(config.dsn.get_secret_value(), migrate_dsn)
+    if config.migrate_dsn is not None:
+        raise ConfigError("store.migrate_dsn is set and store.dsn is not; set the role that serves as well")
+    if in_image():
+        raise ConfigError(
+            "store.dsn is not set, and in an image there is no embedded Postgres: what it stored would be lost with "
+            "the container; set RAGENTS_STORE__DSN=postgresql://USER:PASSWORD@HOST/DATABASE"
+        )
+    owner = await stack.enter_async_context(open_postgres(data_home() / "postgres"))
+    return Database(owner.replace("://postgres@", f"://{APP_ROLE}@", 1), owner, embedded=True)

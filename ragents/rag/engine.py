@@ -1,0 +1,140 @@
+"""RAGEngine: a question in, ranked sources and a cited answer out."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from semantic_text_splitter import TextSplitter
+
+from ragents.config.rag_config import RAGConfig
+from ragents.embeddings.types import Embedder, Vectors
+from ragents.errors import InputError
+from ragents.llm.client import LLMClient
+from ragents.principal import ANONYMOUS, Principal
+from ragents.rag.answering import answer_from_sources
+from ragents.rag.cache import CacheScope, RAGCache
+from ragents.rag.confidence import confidence_of
+from ragents.rag.store.types import SearchQuery, VectorStore
+from ragents.rag.types import RAGResponse, Scalar
+
+__all__ = ["RAGEngine", "RAGResponse"]
+
+
+class RAGEngine:
+    """Holds what it was handed and owns none of it. `llm` is needed by `query` only."""
+
+    def __init__(
+        self,
+        *,
+        embedder: Embedder,
+        store: VectorStore,
+        config: RAGConfig | None = None,
+        cache: RAGCache | None = None,
+        llm: LLMClient | None = None,
+    ) -> None:
+        self.embedder = embedder
+        self.store = store
+        self.config = config or RAGConfig()
+        self.cache = cache
+        self.llm = llm
+
+    async def query(
+        self,
+        text: str,
+        *,
+        principal: Principal = ANONYMOUS,
+        collection: str | None = None,
+        top_k: int | None = None,
+        filters: Mapping[str, Scalar] | None = None,
+    ) -> RAGResponse:
+        """Retrieve and answer, without a conversation (the agents hold those)."""
+        if self.llm is None:
+            raise InputError("this engine was made without a model; pass llm=, or call retrieve()")
+        found = await self.retrieve(text, principal=principal, collection=collection, top_k=top_k, filters=filters)
+        return await answer_from_sources(found, llm=self.llm, min_confidence=self.config.min_confidence)
+
+    async def retrieve(
+        self,
+        text: str,
+        *,
+        principal: Principal = ANONYMOUS,
+        collection: str | None = None,
+        top_k: int | None = None,
+        filters: Mapping[str, Scalar] | None = None,
+        use_cache: bool = True,
+    ) -> RAGResponse:
+        """The best sources for `text`, best first, with the confidence that they tell.
+
+        Raises NotFound for a collection that the principal does not have, StoreUnavailable when the store is down.
+        """
+        text = text.strip()
+        if not text:
+            raise InputError("query is empty; ask a question", field="query")
+        top_k = top_k or self.config.top_k
+        name = collection or self.config.collection
+        started = time.perf_counter()
+        scope = await self.scope(principal=principal, collection=name, filters=filters)
+        if use_cache and self.cache and (hit := await self.cache.get_retrieval(text, top_k, scope=scope)):
+            return replace(hit, timings={"embed_ms": 0.0, "retrieve_ms": _ms_since(started)})
+        embed_started = time.perf_counter()
+        embedding, notes = await self._embed_query(text)
+        search_started = time.perf_counter()
+        query = SearchQuery(
+            text=text,
+            embedding=embedding,
+            collection=name,
+            top_k=top_k,
+            candidates=max(self.config.candidates, top_k),
+            dense_weight=self.config.dense_weight,
+            filters=dict(filters or {}),
+        )
+        sources = tuple(await self.store.search(query, principal=principal))
+        found = RAGResponse(
+            query=text,
+            sources=sources,
+            confidence=confidence_of(text, sources),
+            timings={
+                "embed_ms": (search_started - embed_started) * 1000,
+                "retrieve_ms": _ms_since(search_started) + (embed_started - started) * 1000,
+            },
+            notes=notes,
+        )
+        if use_cache and self.cache:
+            await self.cache.cache_retrieval(text, found, top_k, scope=scope)
+        return found
+
+    async def scope(
+        self, *, principal: Principal, collection: str | None = None, filters: Mapping[str, Scalar] | None = None
+    ) -> CacheScope:
+        """What a cached result of this collection depends on, as it is now. NotFound for an unknown collection."""
+        stored = await self.store.collection(collection or self.config.collection, principal=principal)
+        return CacheScope(
+            tenant=principal.tenant,
+            collection=stored.name,
+            epoch=stored.epoch,
+            model=self.embedder.model,
+            parameters={
+                "filters": dict(filters or {}),
+                "candidates": self.config.candidates,
+                "dense_weight": self.config.dense_weight,
+            },
+        )
+
+    async def _embed_query(self, text: str) -> tuple[Vectors, tuple[str, ...]]:
+        """A question beyond the encoder's limit is searched by the mean of its parts, and the answer says so."""
+        tokens = self.embedder.count_tokens([text])[0]
+        if tokens <= self.embedder.max_tokens:
+            return await self.embedder.embed_query(text), ()
+        splitter = TextSplitter.from_callback(
+            lambda part: self.embedder.count_tokens([part])[0], self.embedder.max_tokens
+        )
+        parts = await asyncio.to_thread(splitter.chunks, text)
+        mean = (await self.embedder.embed_documents(parts)).mean(axis=0)
+        note = f"the question has {tokens} tokens, the encoder takes {self.embedder.max_tokens}: searched in {len(parts)} parts"
+        return mean / max(float(np.linalg.norm(mean)), 1e-12), (note,)
+
+
+def _ms_since(started: float) -> float:
+    return (time.perf_counter() - started) * 1000
