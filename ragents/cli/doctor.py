@@ -1,0 +1,129 @@
+"""ragents doctor: what this machine and these settings need, found out by trying it."""
+
+import asyncio
+import importlib.metadata
+import importlib.util
+import shutil
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import typer
+from rich.table import Table
+
+from ragents.cli.output import EXIT_FAILED, ConfigOption, JsonOption, console, print_json, run, settings
+from ragents.config import data_home
+from ragents.deployment.app import open_database
+from ragents.deployment.config import ServiceConfig
+from ragents.embeddings import open_embedder
+from ragents.errors import RAGentsError
+from ragents.rag.store import open_store
+
+NEEDED = ("asyncpg", "bentoml", "langgraph", "langgraph-checkpoint-postgres", "onnxruntime", "pydantic")
+MIN_FREE_BYTES, GOOD_FREE_BYTES = 300 * 1024**2, 2 * 1024**3
+CHECK_TIMEOUT_S = 120.0
+
+Verdict = Literal["ok", "warning", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    check: str
+    verdict: Verdict
+    found: str
+    remedy: str = ""
+
+
+def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Check Python, packages, settings, disk, model, Postgres; say what to do. Ends with 1 when something fails."""
+    findings = run(_examine(config))
+    if as_json:
+        print_json({"findings": [asdict(finding) for finding in findings]})
+    else:
+        _show(findings)
+    if any(finding.verdict == "failed" for finding in findings):
+        raise typer.Exit(EXIT_FAILED)
+
+
+async def _examine(path: Path | None) -> list[Finding]:
+    findings = [_python(), *_packages(), _disk()]
+    try:
+        loaded = settings(path)
+    except RAGentsError as error:
+        return [*findings, Finding("settings", "failed", str(error), "correct the settings, then run doctor again")]
+    findings.append(Finding("settings", "ok", _summary(loaded)))
+    findings.append(await _try("model", lambda: _model(loaded)))
+    findings.append(await _try("postgres", lambda: _postgres(loaded)))
+    return findings
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info < (3, 11):
+        return Finding("python", "failed", version, "install Python 3.11 or newer")
+    return Finding("python", "ok", f"{version} ({sys.executable})")
+
+
+def _packages() -> list[Finding]:
+    found, missing = [], []
+    for name in NEEDED:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        return [Finding("packages", "failed", f"missing: {', '.join(missing)}", "pip install ragents, or make setup")]
+    torch = "torch is installed" if importlib.util.find_spec("torch") else "no torch (not needed)"
+    return [Finding("packages", "ok", ", ".join([*found, torch]))]
+
+
+def _disk() -> Finding:
+    home = data_home()
+    existing = next(parent for parent in (home, *home.parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
+    found = f"{free / 1024**3:.1f} GB free for {home}"
+    if free < MIN_FREE_BYTES:
+        return Finding("disk", "failed", found, "free some space, or set RAGENTS_HOME to another disk")
+    if free < GOOD_FREE_BYTES:
+        return Finding("disk", "warning", found, "large collections will need more")
+    return Finding("disk", "ok", found)
+
+
+def _summary(config: ServiceConfig) -> str:
+    where = "own Postgres (store.dsn)" if config.store.dsn else f"embedded {config.store.backend}"
+    return f"store {where}, model {config.llm.provider}/{config.llm.model_name}, cache {config.cache.backend}"
+
+
+async def _model(config: ServiceConfig) -> Finding:
+    async with open_embedder(config.embeddings, model=config.rag.embedding_model) as embedder:
+        vector = await embedder.embed_query("Is the encoder there?")
+    return Finding("model", "ok", f"{embedder.model}, {vector.shape[0]} dimensions, {embedder.max_tokens} tokens a text")
+
+
+async def _postgres(config: ServiceConfig) -> Finding:
+    if config.store.backend == "memory":
+        return Finding("postgres", "warning", "store.backend = 'memory'", "documents are gone when the process ends")
+    async with open_database(config.store) as database, open_store(config.store, dsn=database.dsn) as store:
+        await store.ping()
+    kind = "embedded" if database.embedded else "store.dsn"
+    return Finding("postgres", "ok", f"{kind}: reached, pgvector and schema are right")
+
+
+async def _try(check: str, attempt: Callable[[], Awaitable[Finding]]) -> Finding:
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT_S):
+            return await attempt()
+    except RAGentsError as error:
+        return Finding(check, "failed", str(error), "see the message; `ragents doctor` again when it is done")
+    except TimeoutError:
+        return Finding(check, "failed", f"no answer within {CHECK_TIMEOUT_S:g} s", "look for a hanging disk or server")
+
+
+def _show(findings: list[Finding]) -> None:
+    colours: dict[Verdict, str] = {"ok": "green", "warning": "yellow", "failed": "red"}
+    table = Table("check", "", "found", "what to do", box=None, header_style="dim")
+    for each in findings:
+        table.add_row(each.check, f"[{colours[each.verdict]}]{each.verdict}[/]", each.found, each.remedy)
+    console.print(table)

@@ -1,0 +1,73 @@
+"""What every command shares: where output goes, how errors end the process, how an App is opened."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+from rich.console import Console
+
+from ragents.config import load_settings
+from ragents.deployment.config import ServiceConfig
+from ragents.errors import BackendUnavailable, ConfigError, RAGentsError
+from ragents.principal import Principal
+
+T = TypeVar("T")
+
+EXIT_FAILED, EXIT_SETTINGS, EXIT_PARTIAL, EXIT_UNAVAILABLE, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="Settings file; else RAGENTS_CONFIG, else ./configuration.yaml.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines on stdout.")]
+CollectionOption = Annotated[
+    str | None, typer.Option("--collection", "-c", help="Collection; else rag.collection of the settings.")
+]
+TenantOption = Annotated[str, typer.Option("--tenant", help="Tenant whose data is meant.")]
+
+console = Console(stderr=True)
+"""Progress and messages. stdout carries results only, so that it can be piped."""
+
+
+def settings(path: Path | None) -> ServiceConfig:
+    return load_settings(ServiceConfig, path=path)
+
+
+def operator(tenant: str) -> Principal:
+    """Whoever runs the command line on this machine may do everything within the tenant that is named."""
+    return Principal(tenant=tenant, user="operator", role="admin")
+
+
+def print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run a command. What RAGents raises on purpose becomes one clear line and an exit status."""
+    try:
+        return asyncio.run(main)
+    except RAGentsError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        console.print("interrupted")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def fail(error: RAGentsError) -> NoReturn:
+    console.print(f"[bold red]error:[/] {_escaped(str(error))}", highlight=False, soft_wrap=True)
+    match error:
+        case ConfigError():
+            status = EXIT_SETTINGS
+        case BackendUnavailable():
+            status = EXIT_UNAVAILABLE
+        case _:
+            status = EXIT_FAILED
+    raise typer.Exit(status) from None
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", "\\[")

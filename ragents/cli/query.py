@@ -1,0 +1,110 @@
+"""ragents query: one question, or a file of them with a summary of where the time goes."""
+
+import json
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markdown import Markdown
+from rich.table import Table
+
+from ragents.agents.types import AgentAnswer, Turn
+from ragents.cli.output import CollectionOption, ConfigOption, JsonOption, TenantOption, console, operator, print_json, run, settings
+from ragents.deployment.app import App, open_app
+from ragents.errors import InputError
+
+STAGES = ("embed_ms", "retrieve_ms", "generate_ms")
+
+
+def query(
+    question: Annotated[str | None, typer.Argument(help="The question.")] = None,
+    agent: Annotated[str, typer.Option("--agent", "-a", help="Agent that answers.")] = "simple",
+    thread: Annotated[str | None, typer.Option("--thread", help="Go on with this conversation.")] = None,
+    top_k: Annotated[int | None, typer.Option("--top-k", "-k", min=1, max=50, help="Number of sources.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", "-f", help='Questions: one per line, or .jsonl with "text". Ends with a summary of times.'),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="With --file: the first N questions only.")] = None,
+    retrieve_only: Annotated[bool, typer.Option("--retrieve-only", help="Sources without an answer.")] = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither read nor fill the caches.")] = False,
+    collection: CollectionOption = None,
+    tenant: TenantOption = "default",
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask a question; the answer comes with its sources."""
+    if (question is None) == (file is None):
+        raise typer.BadParameter("give a question, or --file with questions")
+    turn = Turn(principal=operator(tenant), collection=collection, top_k=top_k, use_cache=not no_cache)
+
+    async def ask(app: App, text: str) -> AgentAnswer:
+        if not retrieve_only:
+            return await app.conversations.ask(text, agent_type=agent, thread_id=thread, turn=turn)
+        found = await app.engine.retrieve(
+            text, principal=turn.principal, collection=collection, top_k=top_k, use_cache=turn.use_cache
+        )
+        return AgentAnswer(thread or "", agent, found)
+
+    async def answer_all() -> None:
+        async with open_app(settings(config)) as app:
+            if question is not None:
+                answer = await ask(app, question)
+                print_json(_as_json(answer)) if as_json else _show(answer)
+                return
+            answers = []
+            for text in _questions(file, limit):
+                answers.append(await ask(app, text))
+                if as_json:
+                    print_json(_as_json(answers[-1]))
+            console.print(_times(answers))
+
+    run(answer_all())
+
+
+def _questions(file: Path | None, limit: int | None) -> Iterator[str]:
+    if file is None or not file.is_file():
+        raise InputError(f"--file {str(file)!r} is not a file", field="file")
+    with file.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines):
+            if limit is not None and number >= limit:
+                return
+            if line.strip():
+                yield str(json.loads(line)["text"]) if file.suffix == ".jsonl" else line.strip()
+
+
+def _as_json(answer: AgentAnswer) -> dict[str, Any]:
+    return {"thread_id": answer.thread_id, "agent_type": answer.agent_type, **asdict(answer.response)}
+
+
+def _show(answer: AgentAnswer) -> None:
+    response = answer.response
+    out = type(console)()
+    out.print(Markdown(answer.answer))
+    table = Table("", "source", "page", "score", title_justify="left", box=None, header_style="dim")
+    cited = {citation.marker for citation in response.citations}
+    for number, source in enumerate(response.sources, start=1):
+        place = source.uri + (f"  ({' > '.join(source.headings)})" if source.headings else "")
+        marker = f"\\[{number}]" if number in cited else f" {number} "
+        table.add_row(marker, place, str(source.page or ""), f"{source.score:.2f}")
+    out.print(table)
+    spent = ", ".join(f"{name.removesuffix('_ms')} {value:.0f} ms" for name, value in response.timings.items())
+    console.print(
+        f"[dim]model {response.model}, confidence {response.confidence:.2f}, {spent}; thread {answer.thread_id}[/]",
+        highlight=False,
+    )
+    for note in response.notes:
+        console.print(f"[dim]note: {note}[/]")
+
+
+def _times(answers: Sequence[AgentAnswer]) -> Table:
+    table = Table("stage", "median ms", "p95 ms", "max ms", title=f"{len(answers)} questions", box=None)
+    for stage in STAGES:
+        values = sorted(a.response.timings[stage] for a in answers if stage in a.response.timings)
+        if values:
+            p95 = values[min(len(values) - 1, int(len(values) * 0.95))]
+            table.add_row(stage, f"{statistics.median(values):.1f}", f"{p95:.1f}", f"{values[-1]:.1f}")
+    return table

@@ -1,0 +1,93 @@
+"""Settings come from arguments, environment, file and defaults, in that order, and bad ones are named."""
+
+from pathlib import Path
+
+import pytest
+
+from ragents.config import data_home, load_settings
+from ragents.deployment.config import ServiceConfig
+from ragents.errors import ConfigError
+
+
+def load(tmp_path: Path, yaml: str = "", environ: dict[str, str] | None = None, **arguments: object) -> ServiceConfig:
+    file = tmp_path / "settings.yaml"
+    file.write_text(yaml)
+    return load_settings(ServiceConfig, path=file, environ=environ or {}, arguments=arguments)
+
+
+@pytest.mark.parametrize(
+    ("yaml", "words"),
+    [
+        ("rag: {top_q: 3}", ["rag.top_q", "unknown key"]),
+        ("retrieval: {}", ["retrieval", "unknown key"]),
+        ("rag: {top_k: many}", ["rag.top_k", "'many'"]),
+        ("rag: {top_k: 99}", ["rag.top_k", "99"]),
+        ("rag: {chunk_size: 200, chunk_overlap: 300}", ["chunk_overlap (300)", "chunk_size (200)"]),
+        ("rag: [1, 2]", ["rag"]),
+        ("- a list", ["expected sections", "list"]),
+        ("rag: {top_k: 3", ["line", "YAML"]),
+    ],
+)
+def test_a_wrong_file_is_refused_with_key_value_and_place(tmp_path: Path, yaml: str, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, yaml)
+    assert all(word in str(error.value) for word in [*words, "settings"])
+
+
+def test_a_missing_file_that_was_named_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
+        load_settings(ServiceConfig, path=tmp_path / "nowhere.yaml", environ={})
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
+        load_settings(ServiceConfig, environ={"RAGENTS_CONFIG": str(tmp_path / "nowhere.yaml")})
+
+
+def test_an_unknown_variable_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="store\\.pasword"):
+        load(tmp_path, environ={"RAGENTS_STORE__PASWORD": "x"})
+    with pytest.raises(ConfigError, match="RAGENTS_SECTION__KEY"):
+        load(tmp_path, environ={"RAGENTS_": "x"})
+
+
+def test_secrets_never_appear_in_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, environ={"RAGENTS_LLM__API_KEY": "[sk-hidden]", "RAGENTS_STORE__DSN": "[postgres://u:hidden@h]"})
+    assert "hidden" not in str(error.value)
+    assert "llm.api_key" in str(error.value)
+
+
+def test_arguments_win_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
+    yaml = "rag: {top_k: 2, chunk_size: 500, candidates: 50}"
+    environ = {"RAGENTS_RAG__TOP_K": "3", "RAGENTS_RAG__CHUNK_SIZE": "600"}
+    config = load(tmp_path, yaml, environ, rag={"top_k": 4})
+    assert (config.rag.top_k, config.rag.chunk_size, config.rag.candidates) == (4, 600, 50)
+    assert config.rag.chunk_overlap == 200
+
+
+def test_a_key_made_of_digits_stays_text(tmp_path: Path) -> None:
+    config = load(tmp_path, environ={"RAGENTS_LLM__API_KEY": "0123e5", "RAGENTS_LLM__MODEL_NAME": "1_000"})
+    assert config.llm.api_key is not None
+    assert config.llm.api_key.get_secret_value() == "0123e5"
+    assert config.llm.model_name == "1_000"
+
+
+def test_the_longer_section_names_are_accepted() -> None:
+    config = ServiceConfig.model_validate({"model_config": {"temperature": 0}, "rag_config": {"top_k": 7}})
+    assert (config.llm.temperature, config.rag.top_k) == (0, 7)
+
+
+def test_settings_cannot_be_changed_after_loading(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load(tmp_path).rag.top_k = 9  # type: ignore[misc]  # that is the point
+
+
+def test_the_shipped_settings_file_holds_the_defaults() -> None:
+    shipped = load_settings(ServiceConfig, path=Path("configuration.yaml"), environ={})
+    differing = {k for k, v in shipped.model_dump().items() if v != ServiceConfig().model_dump()[k]}
+    assert differing <= {"serving"}
+    assert shipped.serving.sample_documents is not None
+
+
+def test_the_data_home_is_the_variable_or_the_users_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert data_home().name == "ragents"
+    monkeypatch.setenv("RAGENTS_HOME", str(tmp_path))
+    assert data_home() == tmp_path

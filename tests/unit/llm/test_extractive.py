@@ -1,0 +1,78 @@
+"""The embedded model answers with the passages' own sentences."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from langchain_core.messages import HumanMessage
+
+from ragents.embeddings.types import Vectors
+from ragents.llm.extractive import MAX_SENTENCES, ExtractiveChatModel
+from ragents.llm.passages import Passage, question_message
+from ragents.llm.sentences import split_sentences
+
+seen: list[int] = []
+
+
+async def embed(texts: Sequence[str]) -> Vectors:
+    """Similar when they share the word "cat"."""
+    seen.append(len(texts))
+    return np.array([[1.0, 0.0] if "cat" in text else [0.0, 1.0] for text in texts], dtype=np.float32)
+
+
+async def answer(question: str, *passages: Passage) -> str:
+    message = await ExtractiveChatModel(embed=embed).ainvoke([question_message(question, passages)])
+    return str(message.content)
+
+
+async def test_it_picks_the_nearest_sentence_and_cites_its_passage() -> None:
+    found = await answer(
+        "Where is the cat?",
+        Passage(1, "The dog is in the yard. Nobody knows more."),
+        Passage(2, "It rained. The cat sits on the mat. The end has come."),
+    )
+    assert found == "The cat sits on the mat. [2]"
+
+
+async def test_a_passage_without_sentences_is_quoted_whole() -> None:
+    assert await answer("cat?", Passage(1, "feline")) == "feline [1]"
+
+
+async def test_no_passages_give_an_empty_answer() -> None:
+    assert await answer("cat?") == ""
+
+
+async def test_a_message_without_passages_gives_an_empty_answer() -> None:
+    message = await ExtractiveChatModel(embed=embed).ainvoke([HumanMessage("hello")])
+    assert message.content == ""
+
+
+async def test_the_number_of_embedded_sentences_is_bounded() -> None:
+    text = " ".join(f"Sentence number {n} is here." for n in range(500))
+    await answer("Which sentence?", Passage(1, text))
+    assert seen[-1] <= MAX_SENTENCES + 1
+
+
+async def test_a_sentence_in_two_passages_is_taken_once() -> None:
+    both = "The cat sits on the mat."
+    assert (await answer("cat?", Passage(1, both), Passage(2, both))).count("mat") == 1
+
+
+def test_the_synchronous_call_says_what_to_do() -> None:
+    with pytest.raises(RuntimeError, match="ainvoke"):
+        ExtractiveChatModel(embed=embed).invoke([HumanMessage("x")])
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("", []),
+        ("# Only a heading", []),
+        ("One two three. Four five six!", ["One two three.", "Four five six!"]),
+        ("Version 1.4.39 is out. It costs 3.5 dollars now.", ["Version 1.4.39 is out.", "It costs 3.5 dollars now."]),
+        ("- first item here\n- second item here", ["first item here", "second item here"]),
+        ("A line that\nwraps in the middle.\n\nA new paragraph here", ["A line that wraps in the middle.", "A new paragraph here"]),
+    ],
+)
+def test_sentences_of_markdown(text: str, sentences: list[str]) -> None:
+    assert split_sentences(text) == sentences

@@ -1,0 +1,166 @@
+"""The cache never serves what has expired, what belongs to another scope, or what it cannot read."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragents.rag.cache import CacheConfig, CacheScope, MemoryCache, RAGCache, get_cache
+from ragents.rag.types import Citation, RAGResponse, Source, Usage
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def make_cache(clock: Clock | None = None, *, max_bytes: int = 10**6, **settings: object) -> RAGCache:
+    return RAGCache(CacheConfig.model_validate(settings), MemoryCache(max_bytes, clock=clock or Clock()))
+
+
+RESPONSE = RAGResponse(
+    query="why?",
+    sources=(Source("c1", "d1", "a.md", "A", "text " * 300, 0.5, page=2, headings=("H",), metadata={"year": 2024}),),
+    confidence=0.75,
+    answer="Because [1].",
+    citations=(Citation(1, "c1", "text"),),
+    model="extractive",
+    usage=Usage(1, 2, None),
+    timings={"embed_ms": 1.5},
+)
+
+scopes = st.builds(
+    CacheScope,
+    tenant=st.text(max_size=5),
+    collection=st.text(max_size=5),
+    epoch=st.integers(0, 5),
+    model=st.text(max_size=5),
+    parameters=st.dictionaries(st.text(max_size=3), st.one_of(st.text(max_size=3), st.integers(), st.none())),
+)
+
+
+@given(scopes, st.text(max_size=5), scopes, st.text(max_size=5))
+def test_keys_are_equal_only_for_equal_scope_and_text(a: CacheScope, x: str, b: CacheScope, y: str) -> None:
+    assert (a.key("answer", x) == b.key("answer", y)) == ((a, x) == (b, y))
+
+
+def test_layers_do_not_share_keys() -> None:
+    assert CacheScope().key("answer", "q") != CacheScope().key("retrieval", "q")
+
+
+async def test_what_was_stored_comes_back_equal() -> None:
+    cache = make_cache()
+    await cache.cache_answer("q", RESPONSE, scope=CacheScope())
+    assert await cache.get_answer("q", scope=CacheScope()) == RESPONSE
+
+
+async def test_another_tenant_epoch_or_parameter_misses() -> None:
+    cache = make_cache()
+    scope = CacheScope("a", "docs", 1, "m", {"top_k": 5})
+    await cache.cache_answer("q", RESPONSE, scope=scope)
+    for other in (
+        CacheScope("b", "docs", 1, "m", {"top_k": 5}),
+        CacheScope("a", "docs", 2, "m", {"top_k": 5}),
+        CacheScope("a", "docs", 1, "m", {"top_k": 6}),
+    ):
+        assert await cache.get_answer("q", scope=other) is None
+
+
+async def test_retrieval_of_another_top_k_misses() -> None:
+    cache = make_cache()
+    await cache.cache_retrieval("q", RESPONSE, 5)
+    assert await cache.get_retrieval("q", 5) == RESPONSE
+    assert await cache.get_retrieval("q", 6) is None
+
+
+async def test_an_expired_entry_is_a_miss_and_leaves_no_bytes() -> None:
+    clock = Clock()
+    cache = make_cache(clock, answer_ttl=10)
+    await cache.cache_answer("q", RESPONSE, scope=CacheScope())
+    clock.now = 10.0
+    assert await cache.get_answer("q", scope=CacheScope()) is None
+    assert cache.stats()["answer"].bytes == 0
+
+
+async def test_a_ttl_of_zero_switches_the_layer_off() -> None:
+    cache = make_cache(answer_ttl=0)
+    await cache.cache_answer("q", RESPONSE, scope=CacheScope())
+    assert await cache.get_answer("q", scope=CacheScope()) is None
+    assert cache.stats()["answer"].misses == 0
+
+
+async def test_a_damaged_entry_is_a_miss() -> None:
+    backend = MemoryCache(10**6)
+    cache = RAGCache(CacheConfig(), backend)
+    await cache.cache_answer("q", RESPONSE, scope=CacheScope())
+    key = next(iter(backend._entries))
+    for damaged in (b"", b"\x00{}", b"\x01garbage", b"\x07what", b'\x00{"query": 3}'):
+        await backend.set(key, damaged, 100)
+        assert await cache.get_answer("q", scope=CacheScope()) is None
+
+
+async def test_the_budget_of_bytes_holds_and_the_least_recently_used_goes_first() -> None:
+    backend = MemoryCache(3_000)
+    for n in range(3):
+        await backend.set(f"g:{n}", bytes(600), 100)
+    await backend.get("g:0")
+    await backend.set("g:3", bytes(600), 100)
+    assert await backend.get("g:1") is None
+    assert await backend.get("g:0") is not None
+    assert backend.usage().bytes <= 3_000
+    assert backend.usage().evictions == 1
+
+
+async def test_a_value_larger_than_the_budget_is_not_kept_and_evicts_nothing() -> None:
+    backend = MemoryCache(2_000)
+    await backend.set("g:small", b"x", 100)
+    await backend.set("g:large", bytes(5_000), 100)
+    assert await backend.get("g:large") is None
+    assert await backend.get("g:small") == b"x"
+
+
+async def test_statistics_count_what_happened_per_tenant() -> None:
+    cache = make_cache()
+    ours, theirs = CacheScope("ours"), CacheScope("theirs")
+    await cache.cache_answer("q", RESPONSE, scope=ours)
+    await cache.get_answer("q", scope=ours)
+    await cache.get_answer("q", scope=theirs)
+    await cache.get_answer("other", scope=ours)
+    mine = cache.stats(tenant="ours")["answer"]
+    assert (mine.hits, mine.misses, mine.entries, mine.hit_rate) == (1, 1, 1, 0.5)
+    assert cache.stats(tenant="theirs")["answer"].misses == 1
+    assert cache.stats()["answer"].misses == 2
+
+
+async def test_a_tenants_clear_leaves_others_alone() -> None:
+    cache = make_cache()
+    for tenant in ("a", "a:b", ""):
+        await cache.cache_answer("q", RESPONSE, scope=CacheScope(tenant))
+    assert (await cache.clear("answer", tenant="a"))["answer"] == 1
+    assert await cache.get_answer("q", scope=CacheScope("a:b")) is not None
+    assert sum((await cache.clear()).values()) == 2
+
+
+async def test_vectors_survive_to_the_bit_and_unknown_ones_are_none() -> None:
+    cache = make_cache()
+    vector = np.linspace(-1, 1, 384, dtype=np.float32)
+    await cache.put_many({"k": vector})
+    found, missing = await cache.get_many(["k", "other"])
+    assert missing is None
+    assert found is not None
+    assert found.tobytes() == vector.tobytes()
+
+
+async def test_the_door_makes_a_memory_cache() -> None:
+    cache = get_cache(CacheConfig(max_cache_size_mb=1))
+    await cache.initialize()
+    assert cache.backend == "memory"
+    await cache.close()
+
+
+@pytest.mark.parametrize("key", ["redis_url", "ttl"])
+def test_a_setting_that_does_not_exist_is_refused(key: str) -> None:
+    with pytest.raises(ValueError, match="extra"):
+        CacheConfig.model_validate({key: "x"})
