@@ -10,7 +10,7 @@ from ragents.agents.checkpointing.postgres import migrate_checkpoints, open_post
 from ragents.agents.checkpointing.types import CheckpointConfig
 from ragents.errors import ConfigError
 
-__all__ = ["CheckpointConfig", "migrate_checkpoints", "open_checkpoint_saver"]
+__all__ = ["CheckpointConfig", "migrate_checkpoints", "open_checkpoint_saver", "strict_serializer"]
 
 
 @asynccontextmanager
