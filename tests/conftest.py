@@ -1,15 +1,53 @@
-"""What every tier shares: real servers made for the run, and nothing read from the developer's own settings."""
+"""What every tier shares: a real Postgres made for the run, and nothing read from the developer's own settings."""
 
 import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
-# Set before anything imports BentoML or LangSmith: no calls home, no traces.
+from ragents.principal import Principal
+
+# Set before anything imports BentoML, LangGraph or LangSmith: no calls home, no traces.
 os.environ.update(BENTOML_DO_NOT_TRACK="true", LANGSMITH_TRACING="false", LANGGRAPH_STRICT_MSGPACK="true")
+for name in list(os.environ):
+    if name.startswith("RAGENTS_"):
+        del os.environ[name]
 
 
-@pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("RAGENTS_"):
-            monkeypatch.delenv(name)
+@pytest.fixture(scope="session", autouse=True)
+def home() -> Iterator[Path]:
+    """RAGENTS_HOME of the run. Short, since the path of a socket must be."""
+    directory = Path(tempfile.mkdtemp(prefix="ragents-test-"))
+    directory.chmod(0o755)
+    os.environ["RAGENTS_HOME"] = str(directory)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+async def postgres(home: Path) -> AsyncIterator[str]:
+    """DSN of the superuser of an embedded Postgres."""
+    from ragents.embedded import open_postgres
+
+    async with open_postgres(home / "postgres") as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="session")
+async def migrated(postgres: str) -> str:
+    """DSN of the role that serves, on a database with the newest schema."""
+    from ragents.deployment.app import APP_ROLE, migrate_all
+
+    dsn = postgres.replace("postgres@", f"{APP_ROLE}@", 1)
+    await migrate_all(postgres, dsn=dsn)
+    return dsn
+
+
+@pytest.fixture
+def principal() -> Principal:
+    """A tenant of the test's own, so that tests share a database and nothing else."""
+    return Principal(tenant=f"tenant-{uuid.uuid4()}")

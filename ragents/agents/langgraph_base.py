@@ -86,7 +86,7 @@ class LangGraphAgent(ABC):
                     {"messages": [HumanMessage(message)]},
                     config=thread_config(turn.principal, thread_id),
                     context=turn,
-                    durability="sync",
+                    durability="sync" if self.graph.checkpointer else None,
                 )
         except TimeoutError:
             raise DeadlineExceeded(

@@ -4,7 +4,17 @@ from typing import Annotated
 
 import typer
 
-from ragents.cli.output import CollectionOption, ConfigOption, JsonOption, TenantOption, console, operator, print_json, run, settings
+from ragents.cli.output import (
+    CollectionOption,
+    ConfigOption,
+    JsonOption,
+    TenantOption,
+    console,
+    operator,
+    print_json,
+    run,
+    settings,
+)
 from ragents.deployment.app import open_app
 from ragents.errors import NotFound
 from ragents.principal import Principal
@@ -14,7 +24,9 @@ PAGE = 500
 
 
 def delete(
-    document: Annotated[str, typer.Argument(help="The document's id, or its uri as `ragents ingest` and answers show it.")],
+    document: Annotated[
+        str, typer.Argument(help="The document's id, or its uri as `ragents ingest` and answers show it.")
+    ],
     collection: CollectionOption = None,
     tenant: TenantOption = "default",
     config: ConfigOption = None,
@@ -30,7 +42,9 @@ def delete(
             found = await _find(app.store, document, principal=principal, collection=name)
             removed = await app.store.delete(found, principal=principal)
         if as_json:
-            print_json({"id": removed.id, "uri": removed.uri, "collection": removed.collection, "chunks": removed.chunks})
+            print_json(
+                {"id": removed.id, "uri": removed.uri, "collection": removed.collection, "chunks": removed.chunks}
+            )
         else:
             console.print(f"deleted {removed.uri} ({removed.chunks} chunks) from {removed.collection}", highlight=False)
 

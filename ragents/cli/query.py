@@ -12,7 +12,17 @@ from rich.markdown import Markdown
 from rich.table import Table
 
 from ragents.agents.types import AgentAnswer, Turn
-from ragents.cli.output import CollectionOption, ConfigOption, JsonOption, TenantOption, console, operator, print_json, run, settings
+from ragents.cli.output import (
+    CollectionOption,
+    ConfigOption,
+    JsonOption,
+    TenantOption,
+    console,
+    operator,
+    print_json,
+    run,
+    settings,
+)
 from ragents.deployment.app import App, open_app
 from ragents.errors import InputError
 
@@ -26,7 +36,9 @@ def query(
     top_k: Annotated[int | None, typer.Option("--top-k", "-k", min=1, max=50, help="Number of sources.")] = None,
     file: Annotated[
         Path | None,
-        typer.Option("--file", "-f", help='Questions: one per line, or .jsonl with "text". Ends with a summary of times.'),
+        typer.Option(
+            "--file", "-f", help='Questions: one per line, or .jsonl with "text". Ends with a summary of times.'
+        ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="With --file: the first N questions only.")] = None,
     retrieve_only: Annotated[bool, typer.Option("--retrieve-only", help="Sources without an answer.")] = False,

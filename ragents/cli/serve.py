@@ -53,4 +53,6 @@ def _check_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
-            raise ConfigError(f"cannot listen on {host}:{port}: {reason}; choose another with --port (make: PORT=)") from None
+            raise ConfigError(
+                f"cannot listen on {host}:{port}: {reason}; choose another with --port (make: PORT=)"
+            ) from None

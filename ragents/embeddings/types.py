@@ -18,7 +18,9 @@ class EmbeddingConfig(Config):
 
     backend: Literal["onnx", "sentence_transformers", "hashing"] = "onnx"
     threads: int = Field(default=0, ge=0, description="CPU threads of the encoder; 0 = all cores")
-    device: str | None = Field(default=None, description="sentence_transformers only: cpu, cuda, mps; none = its choice")
+    device: str | None = Field(
+        default=None, description="sentence_transformers only: cpu, cuda, mps; none = its choice"
+    )
 
 
 class Embedder(Protocol):

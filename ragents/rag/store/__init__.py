@@ -1,0 +1,25 @@
+"""Where documents live: the VectorStore port, and one backend each for Postgres and for memory."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from ragents.errors import ConfigError
+from ragents.rag.store.memory import MemoryVectorStore
+from ragents.rag.store.pgvector import open_pgvector
+from ragents.rag.store.types import SearchQuery, StoreConfig, Upserted, VectorStore
+
+__all__ = ["SearchQuery", "StoreConfig", "Upserted", "VectorStore", "open_store"]
+
+
+@asynccontextmanager
+async def open_store(config: StoreConfig, *, dsn: str | None = None) -> AsyncIterator[VectorStore]:
+    """The store that `config` names; `dsn` instead of the configured one (the embedded Postgres)."""
+    match config.backend:
+        case "memory":
+            yield MemoryVectorStore()
+        case "postgres":
+            url = dsn or (config.dsn.get_secret_value() if config.dsn else None)
+            if url is None:
+                raise ConfigError("store.dsn is not set; set RAGENTS_STORE__DSN")
+            async with open_pgvector(url, config) as store:
+                yield store

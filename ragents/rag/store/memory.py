@@ -1,0 +1,266 @@
+"""MemoryVectorStore: exact, in one process. The double that ships, and the oracle of the recall tests."""
+
+import math
+import re
+import time
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ragents.embeddings.types import Vectors
+from ragents.errors import Conflict, InputError, NotFound
+from ragents.principal import Principal
+from ragents.rag.store.text import clean, other_model, unknown_collection
+from ragents.rag.store.types import SearchQuery, Upserted
+from ragents.rag.types import Chunk, Collection, Document, Scalar, Source, StoredDocument
+
+WORD = re.compile(r"\w+")
+K1, B = 1.2, 0.75
+MAX_CHUNKS = 200_000
+
+
+@dataclass(slots=True)
+class _Row:
+    """One chunk with what a search needs of it."""
+
+    id: str
+    document_id: str
+    chunk: Chunk
+    embedding: Vectors
+    words: Counter[str]
+
+
+@dataclass(slots=True)
+class _Collection:
+    summary: Collection
+    documents: dict[str, StoredDocument] = field(default_factory=dict)
+    rows: dict[str, list[_Row]] = field(default_factory=dict)
+
+    def all_rows(self) -> Iterator[_Row]:
+        for rows in self.rows.values():
+            yield from rows
+
+
+class MemoryVectorStore:
+    """Words are lowercase `\\w+` runs without stemming; everything else is as in PgVectorStore."""
+
+    def __init__(self, *, max_chunks: int = MAX_CHUNKS) -> None:
+        self._tenants: dict[str, dict[str, _Collection]] = {}
+        self._max_chunks = max_chunks
+
+    async def upsert(
+        self,
+        document: Document,
+        chunks: Sequence[Chunk],
+        embeddings: Vectors,
+        *,
+        principal: Principal,
+        collection: str,
+        embedding_model: str,
+    ) -> Upserted:
+        if len(chunks) != len(embeddings):
+            raise ValueError(f"{len(chunks)} chunks and {len(embeddings)} embeddings")
+        collection = clean(collection)
+        stored = self._collection_for(principal.tenant, collection, embedding_model, embeddings.shape[1])
+        uri = clean(document.uri)
+        old = next((each for each in stored.documents.values() if each.uri == uri), None)
+        if old is not None and old.content_hash == document.content_hash:
+            return Upserted(old.id, old.version, "unchanged", old.chunks)
+        self._check_room(len(chunks))
+        document_id, version = (old.id, old.version + 1) if old else (str(uuid.uuid4()), 1)
+        title = clean(document.title)
+        rows = [
+            _Row(str(uuid.uuid4()), document_id, _clean_chunk(chunk), embedding, _words(title, chunk))
+            for chunk, embedding in zip(chunks, embeddings, strict=True)
+        ]
+        stored.documents[document_id] = StoredDocument(
+            id=document_id,
+            collection=collection,
+            uri=uri,
+            title=title,
+            format=document.format,
+            version=version,
+            chunks=len(chunks),
+            size_bytes=document.size_bytes,
+            content_hash=document.content_hash,
+            metadata={clean(k): clean(v) if isinstance(v, str) else v for k, v in document.metadata.items()},
+            updated_at=time.time(),
+        )
+        stored.rows[document_id] = rows
+        self._changed(stored)
+        return Upserted(document_id, version, "replaced" if old else "created", len(chunks))
+
+    async def search(self, query: SearchQuery, *, principal: Principal) -> list[Source]:
+        stored = self._find(query.collection, principal)
+        if query.embedding is None and query.mode != "lexical":
+            raise ValueError(f"mode {query.mode!r} needs an embedding")
+        if query.embedding is not None and len(query.embedding) != stored.summary.dimension:
+            raise Conflict(f"collection {query.collection!r} holds vectors of another dimension than the encoder's")
+        rows = [row for row in stored.all_rows() if _matches(stored.documents[row.document_id], query.filters)]
+        dense = {} if query.mode == "lexical" else _dense(rows, query)
+        lexical = {} if query.mode == "dense" else _bm25(rows, query, stored)
+        weight = {"dense": 1.0, "lexical": 0.0, "hybrid": query.dense_weight}[query.mode]
+        dense_scaled, lexical_scaled = _scaled(dense), _scaled(lexical)
+        fused = {
+            key: weight * dense_scaled.get(key, 0.0) + (1 - weight) * lexical_scaled.get(key, 0.0)
+            for key in dense.keys() | lexical.keys()
+        }
+        best = sorted(fused, key=lambda key: (-fused[key], key))[: query.top_k]
+        by_id = {row.id: row for row in rows}
+        return [_source(by_id[key], stored.documents[by_id[key].document_id], fused[key], query) for key in best]
+
+    async def delete(self, document_id: str, *, principal: Principal) -> StoredDocument:
+        for stored in self._tenants.get(principal.tenant, {}).values():
+            if (document := stored.documents.pop(document_id, None)) is not None:
+                del stored.rows[document_id]
+                self._changed(stored)
+                return document
+        raise NotFound("document", document_id)
+
+    async def count(self, *, principal: Principal, collection: str | None = None) -> int:
+        collections = self._tenants.get(principal.tenant, {})
+        return sum(s.summary.chunks for name, s in collections.items() if collection in (None, name))
+
+    async def documents(
+        self, *, principal: Principal, collection: str | None = None, limit: int = 100, after: str | None = None
+    ) -> list[StoredDocument]:
+        last = _cursor(after)
+        collections = self._tenants.get(principal.tenant, {})
+        found = [d for name, s in collections.items() if collection in (None, name) for d in s.documents.values()]
+        return [d for d in sorted(found, key=lambda d: d.id) if d.id > last][:limit]
+
+    async def document(self, document_id: str, *, principal: Principal) -> StoredDocument:
+        for stored in self._tenants.get(principal.tenant, {}).values():
+            if document_id in stored.documents:
+                return stored.documents[document_id]
+        raise NotFound("document", document_id)
+
+    async def content_hashes(self, *, principal: Principal, collection: str) -> dict[str, str]:
+        stored = self._tenants.get(principal.tenant, {}).get(collection)
+        return {d.uri: d.content_hash for d in stored.documents.values()} if stored else {}
+
+    async def collections(self, *, principal: Principal) -> list[Collection]:
+        return [stored.summary for _, stored in sorted(self._tenants.get(principal.tenant, {}).items())]
+
+    async def collection(self, name: str, *, principal: Principal) -> Collection:
+        return self._find(name, principal).summary
+
+    @asynccontextmanager
+    async def bulk(self, *, principal: Principal, collection: str) -> AsyncIterator[None]:
+        yield
+
+    async def ping(self) -> None:
+        """Always there."""
+
+    async def close(self) -> None:
+        self._tenants.clear()
+
+    def _find(self, name: str, principal: Principal) -> _Collection:
+        stored = self._tenants.get(principal.tenant, {}).get(clean(name))
+        if stored is None:
+            raise unknown_collection(name)
+        return stored
+
+    def _collection_for(self, tenant: str, name: str, model: str, dimension: int) -> _Collection:
+        collections = self._tenants.setdefault(tenant, {})
+        stored = collections.setdefault(name, _Collection(Collection(name, 0, 0, model, dimension, 0)))
+        if (stored.summary.embedding_model, stored.summary.dimension) != (model, dimension):
+            raise other_model(name, stored.summary.embedding_model, stored.summary.dimension, model, dimension)
+        return stored
+
+    def _check_room(self, chunks: int) -> None:
+        held = sum(s.summary.chunks for collections in self._tenants.values() for s in collections.values())
+        if held + chunks > self._max_chunks:
+            raise Conflict(f"the memory store is full ({self._max_chunks} chunks); use store.backend = 'postgres'")
+
+    def _changed(self, stored: _Collection) -> None:
+        stored.summary = replace(
+            stored.summary,
+            documents=len(stored.documents),
+            chunks=sum(map(len, stored.rows.values())),
+            epoch=stored.summary.epoch + 1,
+        )
+
+
+def _dense(rows: Sequence[_Row], query: SearchQuery) -> dict[str, float]:
+    if query.embedding is None:
+        return {}
+    scores = {row.id: float(np.dot(row.embedding, query.embedding)) for row in rows}
+    return _longest(scores, query.candidates)
+
+
+def _bm25(rows: Sequence[_Row], query: SearchQuery, stored: _Collection) -> dict[str, float]:
+    """Robertson and Zaragoza 2009, with Lucene's idf."""
+    terms = set(_tokens(query.text))
+    total = stored.summary.chunks
+    average = sum(row.words.total() for row in stored.all_rows()) / max(total, 1)
+    frequency = Counter(term for row in rows for term in terms if term in row.words)
+    scores = {}
+    for row in rows:
+        score = 0.0
+        for term in terms & row.words.keys():
+            n, df = row.words[term], frequency[term]
+            idf = math.log(1 + (max(total, df) - df + 0.5) / (df + 0.5))
+            score += idf * n * (K1 + 1) / (n + K1 * (1 - B + B * row.words.total() / max(average, 1)))
+        if score > 0:
+            scores[row.id] = score
+    return _longest(scores, query.candidates)
+
+
+def _longest(scores: Mapping[str, float], limit: int) -> dict[str, float]:
+    return dict(sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:limit])
+
+
+def _scaled(scores: Mapping[str, float]) -> dict[str, float]:
+    low, high = min(scores.values(), default=0.0), max(scores.values(), default=0.0)
+    return {key: (score - low) / (high - low) if high > low else 1.0 for key, score in scores.items()}
+
+
+def _matches(document: StoredDocument, filters: Mapping[str, Scalar]) -> bool:
+    """As jsonb compares: 1 equals 1.0, true does not equal 1."""
+    return all(
+        key in document.metadata
+        and document.metadata[key] == value
+        and isinstance(document.metadata[key], bool) == isinstance(value, bool)
+        for key, value in filters.items()
+    )
+
+
+def _source(row: _Row, document: StoredDocument, score: float, query: SearchQuery) -> Source:
+    return Source(
+        id=row.id,
+        document_id=document.id,
+        uri=document.uri,
+        title=document.title,
+        text=row.chunk.text,
+        score=score,
+        page=row.chunk.page,
+        headings=row.chunk.headings,
+        similarity=None if query.embedding is None else float(np.dot(row.embedding, query.embedding)),
+        metadata=document.metadata,
+    )
+
+
+def _words(title: str, chunk: Chunk) -> Counter[str]:
+    return Counter(_tokens(" ".join((title, *chunk.headings, chunk.text))))
+
+
+def _tokens(text: str) -> list[str]:
+    return [word.lower() for word in WORD.findall(text)]
+
+
+def _clean_chunk(chunk: Chunk) -> Chunk:
+    return replace(chunk, text=clean(chunk.text), headings=tuple(map(clean, chunk.headings)))
+
+
+def _cursor(after: str | None) -> str:
+    if after is None:
+        return ""
+    try:
+        return str(uuid.UUID(after))
+    except ValueError:
+        raise InputError(f"after = {after!r}: expected the id of a document", field="after") from None

@@ -1,0 +1,120 @@
+-- The statements of PgVectorStore, by name. All but `search` run in a transaction that has set ragents.tenant, so that
+-- row-level security confines them to the tenant; they name it too, for the indexes.
+
+-- name: set_tenant
+-- $1 tenant
+SELECT set_config('ragents.tenant', $1, true);
+
+-- name: own_role
+-- What the role that is logged in may do beyond its tenant.
+SELECT r.rolname AS name, r.rolsuper AS superuser, r.rolbypassrls AS bypasses,
+       EXISTS (SELECT FROM pg_class k WHERE k.relnamespace = to_regnamespace('ragents') AND k.relkind = 'r'
+               AND pg_has_role(current_user, k.relowner, 'MEMBER')) AS owner
+FROM pg_roles r WHERE r.rolname = current_user;
+
+-- name: vector_version
+SELECT e.extversion AS version, n.nspname AS schema
+FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector';
+
+-- name: make_tenant
+-- $1 tenant
+INSERT INTO ragents.tenants (name) VALUES ($1) ON CONFLICT DO NOTHING;
+
+-- name: make_collection
+-- $1 tenant, $2 name, $3 embedding model, $4 dimension
+INSERT INTO ragents.collections (tenant, name, embedding_model, dimension) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING;
+
+-- name: lock_collection
+-- $1 tenant, $2 name. Writers of one collection go one after the other: its counters and its epoch are theirs.
+SELECT id, embedding_model, dimension FROM ragents.collections WHERE tenant = $1 AND name = $2 FOR UPDATE;
+
+-- name: find_document
+-- $1 tenant, $2 collection id, $3 uri
+SELECT id, content_hash, version, chunks FROM ragents.documents WHERE tenant = $1 AND collection_id = $2 AND uri = $3;
+
+-- name: insert_document
+-- $1 tenant, $2 collection id, $3 uri, $4 title, $5 format, $6 hash, $7 chunks, $8 size, $9 metadata; its id
+INSERT INTO ragents.documents (tenant, collection_id, uri, title, format, content_hash, chunks, size_bytes, metadata)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id;
+
+-- name: replace_document
+-- $1 tenant, $2 id, $3 title, $4 format, $5 hash, $6 chunks, $7 size, $8 metadata; its new version
+UPDATE ragents.documents SET title = $3, format = $4, content_hash = $5, chunks = $6, size_bytes = $7, metadata = $8,
+       version = version + 1, updated_at = now()
+WHERE tenant = $1 AND id = $2 RETURNING version;
+
+-- name: document_words
+-- $1 tenant, $2 collection id, $3 document id
+SELECT coalesce(sum(words), 0)::bigint FROM ragents.chunk_index WHERE tenant = $1 AND collection_id = $2 AND document_id = $3;
+
+-- name: delete_chunks
+-- $1 tenant, $2 document id. The index rows go with them.
+DELETE FROM ragents.chunks WHERE tenant = $1 AND document_id = $2;
+
+-- name: insert_chunks
+-- $1 tenant, $2 document id, arrays: $3 ids, $4 positions, $5 bodies, $6 pages, $7 headings (JSON), $8 starts, $9 ends
+INSERT INTO ragents.chunks (tenant, document_id, id, position, body, page, headings, start_offset, end_offset)
+SELECT $1, $2, c.id, c.position, c.body, c.page, ARRAY(SELECT jsonb_array_elements_text(c.headings)), c.start_offset, c.end_offset
+FROM unnest($3::uuid[], $4::int[], $5::text[], $6::int[], $7::jsonb[], $8::int[], $9::int[])
+     AS c(id, position, body, page, headings, start_offset, end_offset);
+
+-- name: insert_index
+-- $1 tenant, $2 collection id, $3 document id, arrays: $4 chunk ids, $5 embeddings, $6 lexical texts; words in all
+WITH lexed AS (
+    SELECT c.id, c.embedding, to_tsvector('english', c.body) AS lexemes
+    FROM unnest($4::uuid[], $5::vector[], $6::text[]) AS c(id, embedding, body)
+), counted AS (
+    SELECT l.*, (SELECT coalesce(sum(cardinality(u.positions)), 0) FROM unnest(l.lexemes) u)::int AS words FROM lexed l
+), inserted AS (
+    INSERT INTO ragents.chunk_index (tenant, collection_id, document_id, chunk_id, words, embedding, lexemes)
+    SELECT $1, $2, $3, id, words, embedding, lexemes FROM counted RETURNING words
+)
+SELECT coalesce(sum(words), 0)::bigint FROM inserted;
+
+-- name: change_collection
+-- $1 tenant, $2 collection id, differences: $3 documents, $4 chunks, $5 words
+UPDATE ragents.collections
+SET epoch = epoch + 1, documents = documents + $3, chunks = chunks + $4, words = words + $5
+WHERE tenant = $1 AND id = $2;
+
+-- name: search
+-- See migrations: ragents.search
+SELECT * FROM ragents.search($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
+
+-- name: get_document
+-- $1 tenant, $2 id
+SELECT d.id, d.collection_id, c.name AS collection, d.uri, d.title, d.format, d.version, d.chunks, d.size_bytes,
+       d.content_hash, d.metadata, extract(epoch FROM d.updated_at)::float8 AS updated_at
+FROM ragents.documents d JOIN ragents.collections c ON c.tenant = d.tenant AND c.id = d.collection_id
+WHERE d.tenant = $1 AND d.id = $2;
+
+-- name: list_documents
+-- $1 tenant, $2 collection or null, $3 after id or null, $4 limit
+SELECT d.id, d.collection_id, c.name AS collection, d.uri, d.title, d.format, d.version, d.chunks, d.size_bytes,
+       d.content_hash, d.metadata, extract(epoch FROM d.updated_at)::float8 AS updated_at
+FROM ragents.documents d JOIN ragents.collections c ON c.tenant = d.tenant AND c.id = d.collection_id
+WHERE d.tenant = $1 AND ($2::text IS NULL OR c.name = $2) AND ($3::uuid IS NULL OR d.id > $3)
+ORDER BY d.id LIMIT $4;
+
+-- name: delete_document
+-- $1 tenant, $2 id
+DELETE FROM ragents.documents WHERE tenant = $1 AND id = $2;
+
+-- name: content_hashes
+-- $1 tenant, $2 collection
+SELECT d.uri, d.content_hash FROM ragents.documents d
+JOIN ragents.collections c ON c.tenant = d.tenant AND c.id = d.collection_id
+WHERE d.tenant = $1 AND c.name = $2;
+
+-- name: count_chunks
+-- $1 tenant, $2 collection or null
+SELECT coalesce(sum(chunks), 0)::bigint FROM ragents.collections WHERE tenant = $1 AND ($2::text IS NULL OR name = $2);
+
+-- name: collections
+-- $1 tenant, $2 name or null
+SELECT name, documents, chunks, embedding_model, dimension, epoch FROM ragents.collections
+WHERE tenant = $1 AND ($2::text IS NULL OR name = $2) ORDER BY name;
+
+-- name: ensure_vector_index
+-- $1 dimension
+SELECT ragents.ensure_vector_index($1);

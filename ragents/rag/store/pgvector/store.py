@@ -1,0 +1,393 @@
+"""PgVectorStore: the VectorStore on Postgres with pgvector, one tenant per transaction."""
+
+import asyncio
+import json
+import logging
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+from ragents.embeddings.types import Vectors
+from ragents.errors import ConfigError, Conflict, InputError, NotFound, StoreUnavailable
+from ragents.principal import Principal
+from ragents.rag.store.pgvector.codec import encode_vector, register
+from ragents.rag.store.pgvector.migrate import check_schema, check_vector_version
+from ragents.rag.store.pgvector.queries import load_queries
+from ragents.rag.store.text import clean, other_model, unknown_collection
+from ragents.rag.store.types import SearchQuery, StoreConfig, Upserted
+from ragents.rag.types import Chunk, Collection, Document, Source, StoredDocument
+
+log = logging.getLogger(__name__)
+
+SQL = load_queries()
+EXACT_BELOW = 20_000
+"""Chunks of a collection below which every vector is compared: recall 1, and about as fast as the index."""
+PING_TIMEOUT_S = 2.0
+CLOSE_TIMEOUT_S = 5.0
+INDEX_TIMEOUT_S = 3_600.0
+RETRY_AFTER_S = 5.0
+
+UNREACHABLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.QueryCanceledError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.DiskFullError,
+)
+
+
+class PgVectorStore:
+    """Made by `open_pgvector`. Every method runs under row-level security as the principal's tenant."""
+
+    def __init__(self, pool: asyncpg.Pool, config: StoreConfig, *, exact_below: int = EXACT_BELOW) -> None:
+        self._pool = pool
+        self._config = config
+        self._exact_below = exact_below
+
+    async def upsert(
+        self,
+        document: Document,
+        chunks: Sequence[Chunk],
+        embeddings: Vectors,
+        *,
+        principal: Principal,
+        collection: str,
+        embedding_model: str,
+    ) -> Upserted:
+        if len(chunks) != len(embeddings):
+            raise ValueError(f"{len(chunks)} chunks and {len(embeddings)} embeddings")
+        tenant, dimension = principal.tenant, embeddings.shape[1]
+        async with self._as(tenant) as db:
+            row = await self._lock_collection(db, tenant, collection, embedding_model, dimension)
+            found = await db.fetchrow(SQL["find_document"], tenant, row["id"], clean(document.uri))
+            if found is not None and found["content_hash"] == document.content_hash:
+                return Upserted(str(found["id"]), found["version"], "unchanged", found["chunks"])
+            words_before = await self._remove_chunks(db, tenant, row["id"], found["id"]) if found else 0
+            document_id, version = await self._write_document(db, tenant, row["id"], document, len(chunks), found)
+            words = await self._write_chunks(db, tenant, row["id"], document_id, document, chunks, embeddings)
+            more_chunks = len(chunks) - (found["chunks"] if found else 0)
+            await db.execute(
+                SQL["change_collection"], tenant, row["id"], 0 if found else 1, more_chunks, words - words_before
+            )
+        return Upserted(str(document_id), version, "replaced" if found else "created", len(chunks))
+
+    async def search(self, query: SearchQuery, *, principal: Principal) -> list[Source]:
+        embedding = None if query.embedding is None else encode_vector(query.embedding)
+        if embedding is None and query.mode != "lexical":
+            raise ValueError(f"mode {query.mode!r} needs an embedding")
+        async with self._connection() as db:
+            try:
+                rows = await db.fetch(
+                    SQL["search"],
+                    principal.tenant,
+                    clean(query.collection),
+                    clean(query.text),
+                    embedding,
+                    query.mode,
+                    query.top_k,
+                    max(query.candidates, query.top_k),
+                    query.dense_weight,
+                    json.dumps(_clean_json(dict(query.filters))),
+                    self._exact_below,
+                )
+            except asyncpg.NoDataFoundError:
+                raise unknown_collection(query.collection) from None
+            except asyncpg.DataError as error:
+                raise Conflict(
+                    f"collection {query.collection!r} holds vectors of another dimension than the encoder's "
+                    f"({len(query.embedding) if query.embedding is not None else 0}); use the model it was made with"
+                ) from error
+        return [_source(row) for row in rows]
+
+    async def delete(self, document_id: str, *, principal: Principal) -> StoredDocument:
+        tenant, key = principal.tenant, _uuid(document_id)
+        async with self._as(tenant) as db:
+            row = await db.fetchrow(SQL["get_document"], tenant, key)
+            if row is None:
+                raise NotFound("document", document_id)
+            # Locked first, as in upsert: writers of one collection never wait for each other in a circle.
+            await db.fetchrow(SQL["lock_collection"], tenant, row["collection"])
+            row = await db.fetchrow(SQL["get_document"], tenant, key)
+            if row is None:
+                raise NotFound("document", document_id)
+            words = await db.fetchval(SQL["document_words"], tenant, row["collection_id"], key)
+            await db.execute(SQL["delete_document"], tenant, key)
+            await db.execute(SQL["change_collection"], tenant, row["collection_id"], -1, -row["chunks"], -words)
+        return _stored(row)
+
+    async def count(self, *, principal: Principal, collection: str | None = None) -> int:
+        async with self._as(principal.tenant) as db:
+            total: int = await db.fetchval(SQL["count_chunks"], principal.tenant, _clean_name(collection))
+        return total
+
+    async def documents(
+        self, *, principal: Principal, collection: str | None = None, limit: int = 100, after: str | None = None
+    ) -> list[StoredDocument]:
+        last = _uuid(after, field="after") if after is not None else None
+        async with self._as(principal.tenant) as db:
+            rows = await db.fetch(SQL["list_documents"], principal.tenant, _clean_name(collection), last, limit)
+        return [_stored(row) for row in rows]
+
+    async def document(self, document_id: str, *, principal: Principal) -> StoredDocument:
+        async with self._as(principal.tenant) as db:
+            row = await db.fetchrow(SQL["get_document"], principal.tenant, _uuid(document_id))
+        if row is None:
+            raise NotFound("document", document_id)
+        return _stored(row)
+
+    async def content_hashes(self, *, principal: Principal, collection: str) -> dict[str, str]:
+        async with self._as(principal.tenant) as db:
+            rows = await db.fetch(SQL["content_hashes"], principal.tenant, clean(collection))
+        return {row["uri"]: row["content_hash"] for row in rows}
+
+    async def collections(self, *, principal: Principal) -> list[Collection]:
+        async with self._as(principal.tenant) as db:
+            rows = await db.fetch(SQL["collections"], principal.tenant, None)
+        return [Collection(**row) for row in rows]
+
+    async def collection(self, name: str, *, principal: Principal) -> Collection:
+        async with self._as(principal.tenant) as db:
+            row = await db.fetchrow(SQL["collections"], principal.tenant, clean(name))
+        if row is None:
+            raise unknown_collection(name)
+        return Collection(**row)
+
+    @asynccontextmanager
+    async def bulk(self, *, principal: Principal, collection: str) -> AsyncIterator[None]:
+        """On closing, a collection that has outgrown exact search gets its HNSW index, and the planner new statistics."""
+        yield
+        try:
+            stored = await self.collection(collection, principal=principal)
+        except NotFound:
+            return
+        if stored.chunks >= self._exact_below:
+            async with self._connection() as db:
+                await db.execute(f"SET statement_timeout = {int(INDEX_TIMEOUT_S * 1000)}")
+                try:
+                    await db.execute(SQL["ensure_vector_index"], stored.dimension, timeout=INDEX_TIMEOUT_S)
+                finally:
+                    await db.execute("RESET statement_timeout")
+
+    async def ping(self) -> None:
+        async with self._connection() as db:
+            await db.execute("SELECT 1", timeout=PING_TIMEOUT_S)
+
+    async def close(self) -> None:
+        """Waits for what is running, then cuts off what goes on too long."""
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+
+    async def _lock_collection(
+        self, db: asyncpg.Connection, tenant: str, name: str, embedding_model: str, dimension: int
+    ) -> asyncpg.Record:
+        name = clean(name)
+        row = await db.fetchrow(SQL["lock_collection"], tenant, name)
+        if row is None:
+            await db.execute(SQL["make_tenant"], tenant)
+            await db.execute(SQL["make_collection"], tenant, name, embedding_model, dimension)
+            row = await db.fetchrow(SQL["lock_collection"], tenant, name)
+        if (row["embedding_model"], row["dimension"]) != (embedding_model, dimension):
+            raise other_model(name, row["embedding_model"], row["dimension"], embedding_model, dimension)
+        return row
+
+    async def _remove_chunks(
+        self, db: asyncpg.Connection, tenant: str, collection_id: int, document_id: uuid.UUID
+    ) -> int:
+        words: int = await db.fetchval(SQL["document_words"], tenant, collection_id, document_id)
+        await db.execute(SQL["delete_chunks"], tenant, document_id)
+        return words
+
+    async def _write_document(
+        self,
+        db: asyncpg.Connection,
+        tenant: str,
+        collection_id: int,
+        document: Document,
+        chunks: int,
+        found: asyncpg.Record | None,
+    ) -> tuple[uuid.UUID, int]:
+        common = (clean(document.title), document.format, document.content_hash, chunks, document.size_bytes)
+        metadata = json.dumps(_clean_json(dict(document.metadata)))
+        if found is not None:
+            version = await db.fetchval(SQL["replace_document"], tenant, found["id"], *common, metadata)
+            return found["id"], version
+        new = await db.fetchval(SQL["insert_document"], tenant, collection_id, clean(document.uri), *common, metadata)
+        return new, 1
+
+    async def _write_chunks(
+        self,
+        db: asyncpg.Connection,
+        tenant: str,
+        collection_id: int,
+        document_id: uuid.UUID,
+        document: Document,
+        chunks: Sequence[Chunk],
+        embeddings: Vectors,
+    ) -> int:
+        """Words in all chunks."""
+        if not chunks:
+            return 0
+        ids = [uuid.uuid4() for _ in chunks]
+        bodies = [clean(chunk.text) for chunk in chunks]
+        headings = [clean(" > ".join(chunk.headings)) for chunk in chunks]
+        await db.execute(
+            SQL["insert_chunks"],
+            tenant,
+            document_id,
+            ids,
+            [chunk.position for chunk in chunks],
+            bodies,
+            [chunk.page for chunk in chunks],
+            [json.dumps([clean(heading) for heading in chunk.headings]) for chunk in chunks],
+            [chunk.start for chunk in chunks],
+            [chunk.end for chunk in chunks],
+        )
+        title = clean(document.title)
+        lexical = [f"{title}\n{place}\n{body}" for place, body in zip(headings, bodies, strict=True)]
+        vectors = [encode_vector(vector) for vector in embeddings]
+        words: int = await db.fetchval(SQL["insert_index"], tenant, collection_id, document_id, ids, vectors, lexical)
+        return words
+
+    @asynccontextmanager
+    async def _as(self, tenant: str) -> AsyncIterator[asyncpg.Connection]:
+        """A transaction that sees and writes the tenant's rows only."""
+        async with self._connection() as db, db.transaction():
+            await db.execute(SQL["set_tenant"], tenant)
+            yield db
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection within acquire_timeout_s. What says "not reachable" becomes StoreUnavailable, here only."""
+        try:
+            async with self._pool.acquire(timeout=self._config.acquire_timeout_s) as db:
+                yield db
+        except UNREACHABLE as error:
+            log.warning("store: %s: %s", type(error).__name__, error)
+            raise StoreUnavailable(_reason(error), retry_after_s=RETRY_AFTER_S) from error
+
+
+@asynccontextmanager
+async def open_pgvector(
+    dsn: str, config: StoreConfig, *, exact_below: int = EXACT_BELOW
+) -> AsyncIterator[PgVectorStore]:
+    """The store for the role of `dsn`. ConfigError when schema, pgvector or the role's rights are not as they must be."""
+    try:
+        checked = await asyncpg.connect(dsn, timeout=config.connect_timeout_s)
+    except (asyncpg.InvalidCatalogNameError, asyncpg.InvalidAuthorizationSpecificationError) as error:
+        raise ConfigError(f"store.dsn is refused by Postgres: {error}; correct user, password or database") from error
+    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        raise StoreUnavailable(f"no connection to Postgres ({_reason(error)})") from error
+    try:
+        schema = await _check(checked)
+    finally:
+        await checked.close(timeout=config.connect_timeout_s)
+
+    async def prepare(connection: asyncpg.Connection) -> None:
+        await register(connection, schema=schema)
+
+    pool = await asyncpg.create_pool(
+        dsn,
+        min_size=1,
+        max_size=config.pool_size,
+        timeout=config.connect_timeout_s,
+        command_timeout=config.statement_timeout_s + 1,
+        max_inactive_connection_lifetime=300,
+        init=prepare,
+        server_settings={
+            "statement_timeout": str(int(config.statement_timeout_s * 1000)),
+            "search_path": f"pg_catalog, {schema}",
+            "application_name": "ragents",
+        },
+    )
+    store = PgVectorStore(pool, config, exact_below=exact_below)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def _check(connection: asyncpg.Connection) -> str:
+    """The schema of the extension vector, once everything is as it must be."""
+    vector = await connection.fetchrow(SQL["vector_version"])
+    check_vector_version(vector["version"] if vector else None)
+    await check_schema(connection)
+    role = await connection.fetchrow(SQL["own_role"])
+    problem = next((word for word in ("superuser", "bypasses", "owner") if role[word]), None)
+    if problem is not None:
+        is_what = {
+            "superuser": "is a superuser",
+            "bypasses": "bypasses row-level security",
+            "owner": "owns the tables",
+        }[problem]
+        raise ConfigError(
+            f"store.dsn logs in as {role['name']!r}, which {is_what}: tenants would not be kept apart; give store.dsn a "
+            "plain role (`ragents db migrate` makes it) and keep this one in store.migrate_dsn"
+        )
+    return str(vector["schema"])
+
+
+def _clean_name(name: str | None) -> str | None:
+    return None if name is None else clean(name)
+
+
+def _clean_json(value: Any) -> Any:
+    match value:
+        case str():
+            return clean(value)
+        case dict():
+            return {clean(str(key)): _clean_json(each) for key, each in value.items()}
+        case _:
+            return value
+
+
+def _uuid(text: str, *, field: str | None = None) -> uuid.UUID:
+    """A malformed id is an unknown one; a malformed cursor is the caller's mistake."""
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        if field is not None:
+            raise InputError(f"{field} = {text!r}: expected the id of a document", field=field) from None
+        raise NotFound("document", text) from None
+
+
+def _source(row: asyncpg.Record) -> Source:
+    return Source(
+        id=str(row["chunk_id"]),
+        document_id=str(row["document_id"]),
+        uri=row["uri"],
+        title=row["title"],
+        text=row["body"],
+        score=row["score"],
+        page=row["page"],
+        headings=tuple(row["headings"]),
+        similarity=row["similarity"],
+        metadata=json.loads(row["metadata"]),
+    )
+
+
+def _stored(row: asyncpg.Record) -> StoredDocument:
+    values = {key: value for key, value in row.items() if key != "collection_id"}
+    return StoredDocument(**{**values, "id": str(row["id"]), "metadata": json.loads(row["metadata"])})
+
+
+def _reason(error: BaseException) -> str:
+    """For callers: what kind of failure, without addresses."""
+    match error:
+        case TimeoutError() | asyncpg.QueryCanceledError():
+            return "it did not answer in time"
+        case asyncpg.TooManyConnectionsError():
+            return "it has no free connection"
+        case _:
+            return f"it cannot be reached ({type(error).__name__})"
