@@ -13,7 +13,7 @@ from ragents.cli.output import ConfigOption, console, operator, run, settings
 from ragents.deployment.config import ServiceConfig
 from ragents.errors import ConfigError
 
-TARGET = "ragents.deployment.entry:service"
+TARGET = "ragents.deployment.bentoml_service:RAGentsService"
 
 
 def serve(

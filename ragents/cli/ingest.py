@@ -1,0 +1,119 @@
+"""ragents ingest: files and directories into a collection, with progress and a summary."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ragents import ingestion
+from ragents.cli.output import (
+    EXIT_PARTIAL,
+    CollectionOption,
+    ConfigOption,
+    JsonOption,
+    TenantOption,
+    console,
+    operator,
+    print_json,
+    run,
+    settings,
+)
+from ragents.deployment.app import open_app
+from ragents.deployment.config import ServiceConfig
+from ragents.ingestion import IngestReport, OnProgress
+from ragents.principal import Principal
+
+
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(help="Files and directories.")],
+    collection: CollectionOption = None,
+    tenant: TenantOption = "default",
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take documents. Unchanged ones are skipped; what cannot be read is listed with the reason."""
+
+    async def take() -> IngestReport:
+        return await ingest_paths(
+            paths, config=settings(config), principal=operator(tenant), collection=collection, quiet=as_json
+        )
+
+    report = run(take())
+    if as_json:
+        print_json({**asdict(report), "documents": report.documents})
+    if report.failures:
+        raise typer.Exit(EXIT_PARTIAL)
+
+
+async def ingest_paths(
+    paths: Sequence[Path],
+    *,
+    config: ServiceConfig,
+    principal: Principal,
+    collection: str | None = None,
+    quiet: bool = False,
+) -> IngestReport:
+    """Ingest with a progress bar and a summary on stderr."""
+    async with open_app(config) as app:
+        with _progress(quiet=quiet) as on_progress:
+            report = await ingestion.ingest(
+                paths,
+                store=app.store,
+                embedder=app.embedder,
+                config=config.rag,
+                collection=collection,
+                principal=principal,
+                on_progress=on_progress,
+            )
+    if not quiet:
+        _summarise(report)
+    return report
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[OnProgress]:
+    bar = Progress(
+        SpinnerColumn(),
+        MofNCompleteColumn(),
+        TextColumn("files"),
+        BarColumn(),
+        TextColumn("{task.fields[chunks]} chunks"),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+        console=console,
+        disable=quiet or not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task("", total=None, chunks=0)
+
+        def show(progress: ingestion.Progress) -> None:
+            name = escape(progress.uri[-50:])
+            bar.update(
+                task, total=progress.files, completed=progress.files_done, chunks=progress.chunks, description=name
+            )
+
+        yield show
+
+
+def _summarise(report: IngestReport) -> None:
+    if report.failures:
+        table = Table("file", "reason", "detail", title="not taken", title_justify="left", box=None, header_style="dim")
+        for failure in sorted(report.failures, key=lambda each: each.uri):
+            table.add_row(escape(failure.uri), failure.reason, escape(failure.detail))
+        console.print(table)
+    if report.skipped:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(report.skipped.items()))
+        console.print(f"[dim]passed over, no such format: {escape(kinds)}[/]", highlight=False)
+    stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report.stage_s.items())
+    console.print(
+        f"{report.files} files in {report.seconds:.1f} s: {report.created} documents new, {report.replaced} replaced, "
+        f"{report.unchanged} unchanged, {len(report.failures)} not taken; {report.chunks} chunks ({stages})",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,107 @@
+"""/health: each component tried for real, briefly, and not more often than once a second."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ragents import __version__
+from ragents.agents.langgraph_base import thread_config
+from ragents.deployment.app import App
+from ragents.principal import Principal
+
+PROBE_TIMEOUT_S = 2.0
+KEEP_S = 1.0
+NEEDED = frozenset({"store", "encoder"})
+"""Without these no question can be answered; without another one the service is degraded."""
+
+Status = Literal["ok", "degraded", "unavailable"]
+PROBE = Principal(tenant="", user="health")
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    status: Literal["ok", "unavailable"]
+    latency_ms: float
+    error: str | None = None
+    detail: str | None = None
+
+
+class Health:
+    """The probes of one App; their result is kept for a second, so that probing cannot become load."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._probes: Mapping[str, Callable[[], Awaitable[str | None]]] = {
+            "store": self._store,
+            "cache": self._cache,
+            "checkpointer": self._checkpointer,
+            "llm": self._llm,
+            "encoder": self._encoder,
+        }
+        self._lock = asyncio.Lock()
+        self._checked_at = float("-inf")
+        self._components: dict[str, Component] = {}
+
+    async def check(self) -> dict[str, Component]:
+        async with self._lock:
+            if time.monotonic() - self._checked_at > KEEP_S:
+                found = await asyncio.gather(*(self._try(probe) for probe in self._probes.values()))
+                self._components = dict(zip(self._probes, found, strict=True))
+                self._checked_at = time.monotonic()
+            return self._components
+
+    async def report(self) -> dict[str, Any]:
+        """The body of /health; `status` comes first."""
+        components = await self.check()
+        return {
+            "status": overall(components),
+            "version": __version__,
+            "components": {
+                name: {"status": c.status, "latency_ms": round(c.latency_ms, 2), "error": c.error, "detail": c.detail}
+                for name, c in components.items()
+            },
+        }
+
+    async def _try(self, probe: Callable[[], Awaitable[str | None]]) -> Component:
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                detail = await probe()
+        except TimeoutError:
+            return Component("unavailable", _ms(started), f"no answer within {PROBE_TIMEOUT_S:g} s")
+        except Exception as error:  # a probe that fails is the news this page is for, whatever it raised
+            return Component("unavailable", _ms(started), f"{type(error).__name__}: {error}")
+        return Component("ok", _ms(started), detail=detail)
+
+    async def _store(self) -> str | None:
+        await self._app.store.ping()
+        return "embedded Postgres" if self._app.embedded_postgres else None
+
+    async def _cache(self) -> str | None:
+        await self._app.cache.clear("query_rewrite", tenant=PROBE.tenant)
+        return self._app.cache.backend
+
+    async def _checkpointer(self) -> str | None:
+        await self._app.checkpointer.aget_tuple(thread_config(PROBE, "health"))
+        return self._app.config.checkpoint.backend
+
+    async def _llm(self) -> str | None:
+        """Not called: a question to a model may cost money. What failed last is in rag_llm_errors_total."""
+        return f"{self._app.config.llm.provider}: {self._app.llm.name}"
+
+    async def _encoder(self) -> str | None:
+        self._app.embedder.count_tokens(["ready?"])
+        return self._app.embedder.model
+
+
+def overall(components: Mapping[str, Component]) -> Status:
+    down = {name for name, component in components.items() if component.status != "ok"}
+    if down & NEEDED:
+        return "unavailable"
+    return "degraded" if down else "ok"
+
+
+def _ms(started: float) -> float:
+    return (time.perf_counter() - started) * 1000

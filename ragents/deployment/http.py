@@ -1,0 +1,172 @@
+"""HTTP on our own terms: the error table, the request's context, and the answer of every endpoint."""
+
+import json
+import logging
+import math
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.responses import Response
+
+from ragents import errors
+from ragents.errors import RAGentsError
+from ragents.principal import Principal
+
+log = logging.getLogger(__name__)
+M = TypeVar("M", bound=BaseModel)
+
+
+class PayloadTooLarge(RAGentsError):
+    code = "payload_too_large"
+
+
+class UnsupportedMediaType(RAGentsError):
+    code = "unsupported_media_type"
+
+
+STATUS: tuple[tuple[type[RAGentsError], int], ...] = (
+    (errors.InputError, 400),
+    (errors.AuthenticationRequired, 401),
+    (errors.PermissionDenied, 403),
+    (errors.NotFound, 404),
+    (errors.Conflict, 409),
+    (PayloadTooLarge, 413),
+    (UnsupportedMediaType, 415),
+    (errors.Overloaded, 429),
+    (errors.BackendUnavailable, 503),
+    (errors.DeadlineExceeded, 504),
+)
+"""The one table from errors to statuses. What is not in it is a defect: 500."""
+
+FOREIGN_ERRORS = {
+    404: ("not_found", "no such route; /docs.json lists them"),
+    405: ("method_not_allowed", "this route does not take that method; the Allow header names those it takes"),
+    413: ("payload_too_large", "the request is too large"),
+    429: ("overloaded", "too many requests; try again later"),
+    503: ("unavailable", "not ready; try again later"),
+    504: ("deadline_exceeded", "the request took too long"),
+}
+"""For errors that BentoML answers before a request reaches us."""
+
+REQUEST_ID = re.compile(r"^[\x21-\x7e]{1,128}$")
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """What belongs to one request. `answered`: the response is ours, not BentoML's."""
+
+    request_id: str
+    principal: Principal
+    started: float = field(default_factory=time.perf_counter)
+    answered: bool = False
+
+    @property
+    def latency_ms(self) -> float:
+        return (time.perf_counter() - self.started) * 1000
+
+
+_current: ContextVar[RequestContext | None] = ContextVar("ragents_request", default=None)
+
+
+def enter_request(context: RequestContext) -> None:
+    _current.set(context)
+
+
+def current_request() -> RequestContext:
+    """The request of this task; outside of HTTP one of an anonymous caller."""
+    context = _current.get()
+    if context is None:
+        context = RequestContext(str(uuid.uuid4()), Principal())
+        _current.set(context)
+    return context
+
+
+def request_id_from(header: str | None) -> str:
+    """The client's own, where it can be repeated safely in a header and a log line; else a new one."""
+    return header if header and REQUEST_ID.match(header) else str(uuid.uuid4())
+
+
+async def respond(work: Callable[[], Awaitable[BaseModel | dict[str, Any]]]) -> Response:
+    """Run an endpoint. What it returns becomes JSON, what it raises the documented error."""
+    context = current_request()
+    context.answered = True
+    try:
+        result = await work()
+    except RAGentsError as error:
+        return error_response(error, context.request_id)
+    except Exception:
+        log.exception("request %s failed", context.request_id)
+        return error_body(
+            500, "internal_error", "an unexpected error; the log has it under the request id", context.request_id
+        )
+    return json_response(result)
+
+
+def json_response(value: BaseModel | dict[str, Any], *, status: int = 200) -> Response:
+    body = value.model_dump_json() if isinstance(value, BaseModel) else json.dumps(value, ensure_ascii=False)
+    return Response(body.encode("utf-8", "replace"), status, media_type="application/json")
+
+
+def error_response(error: RAGentsError, request_id: str) -> Response:
+    status = status_of(error)
+    if status >= 500:
+        log.warning("request %s: %d %s: %s", request_id, status, error.code, error)
+    response = error_body(status, error.code, str(error) if status != 500 else "an unexpected error", request_id)
+    retry_after_s = getattr(error, "retry_after_s", None)
+    if retry_after_s is not None:
+        response.headers["Retry-After"] = str(max(1, math.ceil(retry_after_s)))
+    return response
+
+
+def status_of(error: RAGentsError) -> int:
+    return next((status for kind, status in STATUS if isinstance(error, kind)), 500)
+
+
+def error_body(status: int, code: str, message: str, request_id: str) -> Response:
+    return json_response({"error": message, "code": code, "request_id": request_id}, status=status)
+
+
+def parse(model: type[M], content_type: str, body: bytes) -> M:
+    """The body as `model`; UnsupportedMediaType or InputError that names the field, the value and the remedy."""
+    media_type = content_type.split(";", maxsplit=1)[0].strip().lower()
+    if media_type != "application/json":
+        raise UnsupportedMediaType(f"content-type = {media_type!r}: expected application/json")
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise errors.InputError(f"the body is not JSON: {error}", code="invalid_json") from None
+    if not isinstance(value, dict):
+        raise errors.InputError(f"the body is a JSON {type(value).__name__}; expected an object")
+    return parse_value(model, value)
+
+
+def parse_value(model: type[M], value: Mapping[str, Any], *, prefix: str = "") -> M:
+    """A JSON object as `model`; InputError as above. `prefix` stands before the field's name."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise _input_error(error, prefix) from None
+
+
+def _input_error(error: ValidationError, prefix: str) -> errors.InputError:
+    """The first problem; the rest would be noise to whoever mends one after the other."""
+    problem = error.errors(include_url=False)[0]
+    name = ".".join(str(part) for part in (prefix, *problem["loc"]) if part != "") or "body"
+    if problem["type"] == "missing":
+        return errors.InputError(f"{name} is missing; it is required", field=name)
+    if problem["type"] == "extra_forbidden":
+        return errors.InputError(f"{name}: unknown field; remove it or check its spelling", field=name)
+    message = problem["msg"].removeprefix("Value error, ")
+    return errors.InputError(f"{name} = {_shown(problem['input'])}: {message}", field=name)
+
+
+def _shown(value: object) -> str:
+    """A value in an error: short, and safe to send."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"

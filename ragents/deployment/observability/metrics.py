@@ -1,0 +1,111 @@
+"""The metrics of /metrics. Made after BentoML has named its directory for several workers, not at import."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from ragents.agents.types import AgentAnswer
+from ragents.rag.cache import RAGCache
+from ragents.rag.cache.types import Layer, LayerStats
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300)
+STAGES = {"queue_ms": "queue", "embed_ms": "embed", "retrieve_ms": "retrieve", "generate_ms": "generate"}
+
+
+class Metrics:
+    """Label values are bounded: agents, stages and layers that exist, never a tenant, a user or a path."""
+
+    def __init__(self) -> None:
+        self._queries = Counter("rag_queries_total", "Questions by outcome", ["agent_type", "status", "cached"])
+        self._duration = Histogram(
+            "rag_query_duration_seconds", "From admission to answer", ["agent_type", "cached"], buckets=SECONDS
+        )
+        self._stage = Histogram("rag_stage_duration_seconds", "Time in each stage", ["stage"], buckets=SECONDS)
+        self._confidence = Histogram(
+            "rag_confidence_score", "Confidence of answers", buckets=[n / 10 for n in range(1, 11)]
+        )
+        self._sources = Histogram(
+            "rag_retrieved_docs_count", "Sources per answer", buckets=(0, 1, 2, 3, 4, 5, 8, 10, 20, 50)
+        )
+        self._queue_wait = Histogram("rag_queue_wait_seconds", "Wait for admission", buckets=SECONDS)
+        self._in_flight = Gauge("rag_in_flight", "Questions being answered", multiprocess_mode="livesum")
+        self._queue = Gauge("rag_queue_depth", "Questions waiting", multiprocess_mode="livesum")
+        self._tokens = Counter("rag_tokens_total", "Tokens by model", ["model", "kind"])
+        self._errors = Counter("rag_llm_errors_total", "Failed calls of models", ["kind"])
+        self._hits = Counter("rag_cache_hits_total", "Cache hits", ["layer"])
+        self._misses = Counter("rag_cache_misses_total", "Cache misses", ["layer"])
+        self._evictions = Counter("rag_cache_evictions_total", "Entries evicted", ["layer"])
+        self._bytes = Gauge("rag_cache_bytes", "Bytes held", ["layer"], multiprocess_mode="livesum")
+        self._hit_rate = Gauge("rag_cache_hit_rate", "Hits / look-ups, 0..1", ["layer"], multiprocess_mode="mostrecent")
+        self._chunks = Counter("rag_ingested_chunks_total", "Chunks stored")
+        self._seen: dict[Layer, LayerStats] = {}
+
+    @contextmanager
+    def query(self, agent_type: str, known: Mapping[str, object]) -> Iterator["Outcome"]:
+        """Counts one question, however it ends."""
+        outcome = Outcome(agent_type if agent_type in known else "unknown")
+        self._in_flight.inc()
+        try:
+            yield outcome
+            outcome.status = "ok"
+        finally:
+            self._in_flight.dec()
+            self._queries.labels(outcome.agent_type, outcome.status, outcome.cached).inc()
+            if outcome.answer is not None:
+                self._answered(outcome.answer, outcome)
+
+    def queued(self, waiting: int) -> None:
+        self._queue.set(waiting)
+
+    def ingested(self, chunks: int) -> None:
+        self._chunks.inc(chunks)
+
+    def model_failed(self, kind: str) -> None:
+        self._errors.labels(kind).inc()
+
+    def observe_cache(self, cache: RAGCache) -> None:
+        """The cache counts by itself; what came since the last time is added here."""
+        for layer, now in cache.stats().items():
+            before = self._seen.get(layer, LayerStats())
+            self._hits.labels(layer).inc(max(0, now.hits - before.hits))
+            self._misses.labels(layer).inc(max(0, now.misses - before.misses))
+            self._evictions.labels(layer).inc(max(0, now.evictions - before.evictions))
+            self._bytes.labels(layer).set(now.bytes)
+            self._hit_rate.labels(layer).set(now.hit_rate)
+            self._seen[layer] = now
+
+    def _answered(self, answer: AgentAnswer, outcome: "Outcome") -> None:
+        response = answer.response
+        self._duration.labels(outcome.agent_type, outcome.cached).observe(outcome.seconds)
+        self._confidence.observe(response.confidence)
+        self._sources.observe(len(response.sources))
+        self._queue_wait.observe(outcome.queue_ms / 1000)
+        for name, milliseconds in response.timings.items():
+            if name in STAGES:
+                self._stage.labels(STAGES[name]).observe(milliseconds / 1000)
+        if response.cached is None:
+            self._tokens.labels(response.model, "prompt").inc(response.usage.prompt_tokens)
+            self._tokens.labels(response.model, "completion").inc(response.usage.completion_tokens)
+
+
+class Outcome:
+    """How a question ended; filled in on the way."""
+
+    def __init__(self, agent_type: str) -> None:
+        self.agent_type = agent_type
+        self.status = "error"
+        self.queue_ms = 0.0
+        self.seconds = 0.0
+        self.answer: AgentAnswer | None = None
+
+    @property
+    def cached(self) -> str:
+        return (self.answer.response.cached if self.answer else None) or "none"
+
+
+@cache
+def get_metrics() -> Metrics:
+    """One per process: the Prometheus registry refuses a name twice."""
+    return Metrics()

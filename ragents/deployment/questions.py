@@ -1,0 +1,125 @@
+"""From a request to an answer: limits, admission, the agent, the receipt."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from ragents.agents.types import AgentAnswer, Turn
+from ragents.deployment.admission import Admission
+from ragents.deployment.app import App
+from ragents.deployment.http import RequestContext, current_request, parse_value, status_of
+from ragents.deployment.observability.metrics import Metrics
+from ragents.deployment.schemas import (
+    Asking,
+    BatchRequest,
+    BatchResponse,
+    ErrorOut,
+    QueryRequest,
+    QueryResponse,
+    TableQueryRequest,
+    TableQueryResponse,
+)
+from ragents.errors import DeadlineExceeded, InputError, ModelUnavailable, RAGentsError
+
+
+class Questions:
+    """Answers the requests of one App. Batch items go through the same door as single questions."""
+
+    def __init__(self, app: App, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._limits = app.config.serving
+        self._admission = Admission(
+            max_in_flight=self._limits.max_in_flight,
+            max_queue=self._limits.max_queue,
+            queue_timeout_s=self._limits.queue_timeout_s,
+        )
+
+    async def query(self, request: QueryRequest) -> QueryResponse:
+        answer, fields = await self._ask(request, collection=request.collection, top_k=request.top_k)
+        return QueryResponse(**fields, cached=answer.response.cached)
+
+    async def table_query(self, request: TableQueryRequest) -> TableQueryResponse:
+        answer, fields = await self._ask(request, collection=request.table_name, top_k=request.top_k)
+        layer = answer.response.cached
+        return TableQueryResponse(**fields, cached=layer is not None, cache_layer=layer)
+
+    async def batch(self, request: BatchRequest) -> BatchResponse:
+        if len(request.requests) > self._limits.max_batch_size:
+            raise InputError(
+                f"requests has {len(request.requests)} items; at most {self._limits.max_batch_size} are taken at once",
+                field="requests",
+            )
+        context = current_request()
+        results = await asyncio.gather(*(self._item(n, each) for n, each in enumerate(request.requests)))
+        return BatchResponse(results=list(results), latency_ms=context.latency_ms, request_id=context.request_id)
+
+    async def _item(self, number: int, value: Mapping[str, Any]) -> QueryResponse | ErrorOut:
+        try:
+            return await self.query(parse_value(QueryRequest, value, prefix=f"requests.{number}"))
+        except RAGentsError as error:
+            message = str(error) if status_of(error) != 500 else "an unexpected error"
+            return ErrorOut(error=message, code=error.code)
+
+    async def _ask(
+        self, request: Asking, *, collection: str | None, top_k: int | None
+    ) -> tuple[AgentAnswer, dict[str, Any]]:
+        self._check_length(request.query)
+        context = current_request()
+        started = time.perf_counter()
+        turn = Turn(
+            principal=context.principal,
+            collection=collection,
+            top_k=top_k,
+            filters=request.filters or {},
+            max_tokens=request.max_tokens,
+            use_cache=request.use_cache,
+        )
+        with self._metrics.query(request.agent_type, self._app.conversations.agents) as outcome:
+            try:
+                async with asyncio.timeout(self._limits.timeout_s):
+                    async with self._admission.admit(request.priority) as queue_ms:
+                        answer = await self._app.conversations.ask(
+                            request.query, agent_type=request.agent_type, thread_id=request.thread_id, turn=turn
+                        )
+            except TimeoutError:
+                raise DeadlineExceeded(
+                    f"no answer within {self._limits.timeout_s:g} s (serving.timeout_s); ask again later"
+                ) from None
+            except ModelUnavailable:
+                self._metrics.model_failed("unavailable")
+                raise
+            finally:
+                self._metrics.queued(self._admission.queued)
+                self._metrics.observe_cache(self._app.cache)
+            outcome.answer, outcome.queue_ms = answer, queue_ms
+            outcome.seconds = time.perf_counter() - started
+        return answer, _fields(answer, context, queue_ms)
+
+    def _check_length(self, query: str) -> None:
+        limit = self._limits.max_query_characters
+        if len(query) > limit:
+            raise InputError(
+                f"query has {len(query)} characters; at most {limit} are taken: ask a shorter question", field="query"
+            )
+
+
+def _fields(answer: AgentAnswer, context: RequestContext, queue_ms: float) -> dict[str, Any]:
+    """What both published shapes of an answer share."""
+    response = answer.response
+    return {
+        "answer": answer.answer,
+        "sources": [asdict(source) for source in response.sources],
+        "citations": [asdict(citation) for citation in response.citations],
+        "thread_id": answer.thread_id,
+        "agent_type": answer.agent_type,
+        "confidence": round(response.confidence, 4),
+        "model": response.model,
+        "usage": asdict(response.usage),
+        "timings": {**response.timings, "queue_ms": queue_ms},
+        "latency_ms": context.latency_ms,
+        "request_id": context.request_id,
+        "notes": list(response.notes),
+    }

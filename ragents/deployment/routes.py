@@ -1,0 +1,120 @@
+"""GET and DELETE: mounted beside BentoML's POST routes, in the same process and loop."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ragents.deployment.http import current_request, respond
+from ragents.deployment.state import State
+from ragents.errors import InputError
+from ragents.rag.cache.types import LayerStats
+from ragents.rag.types import StoredDocument
+
+if TYPE_CHECKING:
+    from ragents.deployment.app import App
+
+Handler = Callable[["App", Request], Awaitable[dict[str, Any]]]
+MAX_PAGE = 1000
+
+
+def create_routes(state: State) -> Starlette:
+    """`state` holds the App once the service has started; before that every route answers 503."""
+
+    def endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+        async def run(request: Request) -> Response:
+            async def work() -> BaseModel | dict[str, Any]:
+                return await handler(state.app, request)
+
+            return await respond(work)
+
+        return run
+
+    async def health(request: Request) -> Response:
+        response = await respond(lambda: state.health.report())
+        if response.status_code == 200 and b'"status": "unavailable"' in response.body[:30]:
+            response.status_code = 503
+        return response
+
+    return Starlette(
+        routes=[
+            Route("/health", health, methods=["GET"]),
+            Route("/agents", endpoint(agents), methods=["GET"]),
+            Route("/cache/stats", endpoint(cache_stats), methods=["GET"]),
+            Route("/api/v1/documents", endpoint(list_documents), methods=["GET"]),
+            Route("/api/v1/documents/{document_id}", endpoint(get_document), methods=["GET"]),
+            Route("/api/v1/documents/{document_id}", endpoint(delete_document), methods=["DELETE"]),
+            Route("/api/v1/collections", endpoint(list_collections), methods=["GET"]),
+        ]
+    )
+
+
+async def agents(app: "App", request: Request) -> dict[str, Any]:
+    known = app.conversations.agents
+    details = {
+        name: {"description": agent.description, "available": True, "reason": None} for name, agent in known.items()
+    }
+    return {"agents": list(known), "details": details}
+
+
+async def cache_stats(app: "App", request: Request) -> dict[str, Any]:
+    principal = current_request().principal
+    layers = app.cache.stats(tenant=None if principal.role == "admin" else principal.tenant)
+    return {
+        "backend": app.cache.backend,
+        "since": datetime.fromtimestamp(app.cache.since, UTC).isoformat(),
+        "tenant": None if principal.role == "admin" else principal.tenant,
+        "layers": {layer: _layer(stats) for layer, stats in layers.items()},
+        "total": _layer(LayerStats.total(list(layers.values()))),
+    }
+
+
+async def list_documents(app: "App", request: Request) -> dict[str, Any]:
+    limit = _limit(request.query_params.get("limit", "100"))
+    found = await app.store.documents(
+        principal=current_request().principal,
+        collection=request.query_params.get("collection"),
+        limit=limit,
+        after=request.query_params.get("after"),
+    )
+    return {"documents": [_document(each) for each in found], "next": found[-1].id if len(found) == limit else None}
+
+
+async def get_document(app: "App", request: Request) -> dict[str, Any]:
+    stored = await app.store.document(request.path_params["document_id"], principal=current_request().principal)
+    return _document(stored)
+
+
+async def delete_document(app: "App", request: Request) -> dict[str, Any]:
+    """The caches forget as well: their entries could no longer be found, but they would still be held."""
+    principal = current_request().principal
+    removed = await app.store.delete(request.path_params["document_id"], principal=principal)
+    for layer in ("retrieval", "answer"):
+        await app.cache.clear(layer, tenant=principal.tenant)
+    return {"deleted": _document(removed)}
+
+
+async def list_collections(app: "App", request: Request) -> dict[str, Any]:
+    found = await app.store.collections(principal=current_request().principal)
+    return {"collections": [asdict(each) for each in found]}
+
+
+def _layer(stats: LayerStats) -> dict[str, Any]:
+    return {**asdict(stats), "hit_rate": round(stats.hit_rate, 4)}
+
+
+def _document(stored: StoredDocument) -> dict[str, Any]:
+    updated = datetime.fromtimestamp(stored.updated_at, UTC).isoformat()
+    return {**asdict(stored), "metadata": dict(stored.metadata), "updated_at": updated}
+
+
+def _limit(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= MAX_PAGE:
+        raise InputError(f"limit = {text!r}: expected a number from 1 to {MAX_PAGE}", field="limit")
+    return int(text)

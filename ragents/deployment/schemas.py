@@ -1,0 +1,160 @@
+"""What comes in and goes out over HTTP."""
+
+from typing import Annotated, Any, Self
+
+from bentoml import IODescriptor
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from starlette.requests import Request
+
+from ragents.deployment.admission import Priority
+from ragents.deployment.http import parse
+from ragents.errors import RAGentsError
+from ragents.rag.types import Scalar
+
+ThreadId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$")]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+MAX_FILTERS = 20
+
+
+class ApiRequest(IODescriptor):
+    """The body of a POST route. Unknown fields are refused.
+
+    BentoML would log a trace for a client's mistake and answer in its own shape, so the body is read here; a mistake is
+    handed on to the endpoint in place of the request.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    @classmethod
+    async def from_http_request(cls, request: Request, serde: object) -> Any:
+        try:
+            return parse(cls, request.headers.get("content-type", ""), await request.body())
+        except RAGentsError as error:
+            return error
+
+
+class Asking(ApiRequest):
+    """What every way of asking takes."""
+
+    query: str = Field(description="the question")
+    agent_type: str = "simple"
+    thread_id: ThreadId | None = Field(default=None, description="go on with this conversation")
+    filters: dict[str, Scalar] | None = Field(default=None, description="metadata that must be equal")
+    use_cache: bool = True
+    priority: Priority = "NORMAL"
+    max_tokens: int | None = Field(default=None, ge=1, le=100_000)
+
+    @field_validator("query")
+    @classmethod
+    def _query_is_not_empty(cls, query: str) -> str:
+        if not query.strip():
+            raise ValueError("it is empty; ask a question")
+        return query
+
+    @model_validator(mode="after")
+    def _filters_are_few(self) -> Self:
+        if self.filters is not None and len(self.filters) > MAX_FILTERS:
+            raise ValueError(f"filters has {len(self.filters)} keys; at most {MAX_FILTERS} are taken")
+        return self
+
+
+class QueryRequest(Asking):
+    """POST /query"""
+
+    collection: Name | None = None
+    top_k: int | None = Field(default=None, ge=1, le=50)
+
+
+class TableQueryRequest(Asking):
+    """POST /api/v1/query: the published shape; `table_name` is the collection."""
+
+    table_name: Name | None = None
+    top_k: int = Field(default=4, ge=1, le=20)
+
+
+class BatchRequest(ApiRequest):
+    """POST /query/batch. Each item is read on its own, so that one mistake spoils one item."""
+
+    requests: list[dict[str, Any]] = Field(min_length=1)
+
+
+class ClearRequest(ApiRequest):
+    """POST /cache/clear; without `layer` all of them."""
+
+    layer: str | None = None
+
+
+class SourceOut(BaseModel):
+    id: str
+    document_id: str
+    title: str
+    uri: str
+    page: int | None
+    headings: list[str]
+    text: str
+    score: float
+    metadata: dict[str, Any]
+
+
+class CitationOut(BaseModel):
+    marker: int
+    source_id: str
+    quote: str
+
+
+class UsageOut(BaseModel):
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+
+
+class TimingsOut(BaseModel):
+    queue_ms: float = 0.0
+    embed_ms: float = 0.0
+    retrieve_ms: float = 0.0
+    rerank_ms: float = 0.0
+    generate_ms: float = 0.0
+
+
+class Answered(BaseModel):
+    """What every answer carries."""
+
+    answer: str
+    sources: list[SourceOut]
+    citations: list[CitationOut]
+    thread_id: str
+    agent_type: str
+    confidence: float
+    model: str
+    usage: UsageOut
+    timings: TimingsOut
+    latency_ms: float
+    request_id: str
+    notes: list[str]
+
+
+class QueryResponse(Answered):
+    cached: str | None = Field(description='null, "answer" or "semantic"')
+
+
+class TableQueryResponse(Answered):
+    cached: bool
+    cache_layer: str | None
+
+
+class ErrorOut(BaseModel):
+    error: str
+    code: str
+
+
+class BatchResponse(BaseModel):
+    """Results in the order of the requests, each an answer or an error."""
+
+    results: list[QueryResponse | ErrorOut]
+    latency_ms: float
+    request_id: str
+
+
+class ClearResponse(BaseModel):
+    removed: dict[str, int]
+    request_id: str

@@ -1,0 +1,53 @@
+"""Settings of the server itself. Kept free of the agents' libraries: BentoML's parent process reads them too."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from ragents.config.base import Config
+from ragents.config.loading import load_settings
+
+
+class ServingConfig(Config):
+    """How the server listens and what it admits. `max_in_flight` and `max_queue` hold for each worker."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=3000, ge=1, le=65_535)
+    workers: int = Field(default=1, ge=1, le=64)
+    timeout_s: float = Field(default=300.0, gt=0, description="a request that takes longer gets 504")
+    graceful_shutdown_s: int = Field(default=30, ge=1, description="time that requests in flight have after SIGTERM")
+    max_in_flight: int = Field(default=50, ge=1, description="questions answered at once")
+    max_queue: int = Field(default=200, ge=0, description="questions that wait for a place; the next one gets 429")
+    queue_timeout_s: float = Field(default=30.0, gt=0, description="a question that waited longer gets 429")
+    max_body_mb: float = Field(default=1.0, gt=0, le=1024)
+    max_query_characters: int = Field(default=8_000, ge=1, le=100_000)
+    max_batch_size: int = Field(default=8, ge=1, le=100)
+    sample_documents: Path | None = Field(
+        default=None, description="ingested at start when the embedded store is empty; never into a store of one's own"
+    )
+
+
+class ObservabilityConfig(Config):
+    """Logs go to stderr. The text of questions is not logged."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    access_log: bool = False
+
+
+class _ServerSections(Config):
+    """The other sections are for ServiceConfig to check."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    serving: ServingConfig = Field(default_factory=ServingConfig)
+    observability: ObservabilityConfig = Field(default_factory=ObservabilityConfig)
+
+
+def load_serving(
+    *, path: Path | None = None, environ: Mapping[str, str] | None = None, arguments: Mapping[str, Any] | None = None
+) -> tuple[ServingConfig, ObservabilityConfig]:
+    """ConfigError as from load_settings."""
+    sections = load_settings(_ServerSections, path=path, environ=environ, arguments=arguments)
+    return sections.serving, sections.observability

@@ -1,0 +1,45 @@
+"""What the routes share with the service: the App, once it is open."""
+
+from typing import TYPE_CHECKING
+
+from ragents.errors import BackendUnavailable
+
+if TYPE_CHECKING:  # BentoML's parent process imports this, and needs none of the libraries behind them
+    from ragents.deployment.app import App
+    from ragents.deployment.health import Health
+    from ragents.deployment.questions import Questions
+
+
+class State:
+    """Filled at start, emptied at shutdown; in between every access gets the same objects."""
+
+    def __init__(self) -> None:
+        self._open: tuple[App, Questions, Health] | None = None
+
+    def fill(self, app: "App", questions: "Questions", health: "Health") -> None:
+        self._open = (app, questions, health)
+
+    def empty(self) -> None:
+        self._open = None
+
+    @property
+    def started(self) -> bool:
+        return self._open is not None
+
+    @property
+    def app(self) -> "App":
+        return self._parts[0]
+
+    @property
+    def questions(self) -> "Questions":
+        return self._parts[1]
+
+    @property
+    def health(self) -> "Health":
+        return self._parts[2]
+
+    @property
+    def _parts(self) -> "tuple[App, Questions, Health]":
+        if self._open is None:
+            raise BackendUnavailable("service", "it is starting or stopping", retry_after_s=2)
+        return self._open

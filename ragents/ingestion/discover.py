@@ -1,0 +1,69 @@
+"""Which files an ingestion means, and under which uri each is stored."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ragents.errors import InputError
+from ragents.rag.loaders import FORMATS
+
+
+TOOL_DIRECTORIES = frozenset(
+    {
+        ".git",
+        ".hg",
+        ".svn",
+        ".venv",
+        ".tox",
+        ".mypy_cache",
+        ".pytest_cache",
+        ".ruff_cache",
+        "__pycache__",
+        "node_modules",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """`uri`: the name of the directory that was given and the path below it, with slashes; a file's own name.
+
+    It does not depend on the working directory, so that a second run knows the documents of the first.
+    """
+
+    path: Path
+    uri: str
+
+
+def discover(paths: Sequence[Path]) -> tuple[list[Found], dict[str, int]]:
+    """Files to take, sorted, and how many of each other kind were passed over. InputError for a path that is not there.
+
+    Directories of tools (version control, environments, caches) and links to directories are passed over.
+    """
+    found: dict[Path, Found] = {}
+    skipped: dict[str, int] = {}
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{str(path)!r} does not exist; give files or directories", field="path")
+        root = path.resolve()
+        for file in _files(root):
+            if file.suffix.lower() in FORMATS or root == file:
+                uri = root.name if root == file else f"{root.name}/{file.relative_to(root).as_posix()}"
+                found.setdefault(file, Found(file, uri))
+            else:
+                kind = file.suffix.lower() or "(no extension)"
+                skipped[kind] = skipped.get(kind, 0) + 1
+    return sorted(found.values(), key=lambda each: each.uri), skipped
+
+
+def _files(root: Path) -> Iterator[Path]:
+    if root.is_file():
+        yield root
+        return
+    for directory, directories, names in os.walk(root):
+        directories[:] = sorted(name for name in directories if name not in TOOL_DIRECTORIES)
+        for name in sorted(names):
+            file = Path(directory) / name
+            if file.is_file():
+                yield file
