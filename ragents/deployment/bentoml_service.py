@@ -4,6 +4,7 @@ BentoML's parent process and every worker import this module, so the agents' lib
 workers alone.
 """
 
+import ctypes
 import logging
 import os
 import signal
@@ -46,6 +47,7 @@ SERVER_VARIABLE = "RAGENTS_SERVER_PID"
 """Process id of the server that starts the workers: set by the first process that imports this module."""
 os.environ.setdefault(SERVER_VARIABLE, str(os.getpid()))
 EXIT_START_FAILED = 2
+PR_SET_PDEATHSIG = 1
 
 BENTOML_GRACE_S = 10
 """BentoML's own timeout comes after ours, which answers in our shape."""
@@ -103,6 +105,7 @@ class RAGentsService:
 
     @bentoml.on_startup
     async def start(self) -> None:
+        _end_with_server()
         try:
             await self.initialize()
         except RAGentsError as error:
@@ -177,11 +180,21 @@ def _layer(name: str | None) -> Any:
     return name
 
 
+def _end_with_server() -> None:
+    """A worker whose server was killed would go on holding the port and the embedded Postgres (Linux)."""
+    if sys.platform == "linux" and _started_by_server():
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+def _started_by_server() -> bool:
+    return os.environ.get(SERVER_VARIABLE) == str(os.getppid())
+
+
 def _give_up(error: RAGentsError) -> None:
     """One clear line, and the whole server ends: a worker that BentoML starts again and again helps nobody."""
     sys.stderr.write(f"error: {error}\n")
     sys.stderr.flush()
-    if os.environ.get(SERVER_VARIABLE) == str(os.getppid()):
+    if _started_by_server():
         os.kill(os.getppid(), signal.SIGTERM)
     os._exit(EXIT_START_FAILED)
 

@@ -141,6 +141,7 @@ def parse(model: type[M], content_type: str, body: bytes) -> M:
         value = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise errors.InputError(f"the body is not JSON: {error}", code="invalid_json") from None
+    value = _clean(value)
     if not isinstance(value, dict):
         raise errors.InputError(f"the body is a JSON {type(value).__name__}; expected an object")
     return parse_value(model, value)
@@ -164,6 +165,19 @@ def _input_error(error: ValidationError, prefix: str) -> errors.InputError:
         return errors.InputError(f"{name}: unknown field; remove it or check its spelling", field=name)
     message = problem["msg"].removeprefix("Value error, ")
     return errors.InputError(f"{name} = {_shown(problem['input'])}: {message}", field=name)
+
+
+def _clean(value: Any) -> Any:
+    """JSON can spell what no database stores and no client can read back: NUL and lone surrogates."""
+    match value:
+        case str():
+            return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+        case list():
+            return [_clean(each) for each in value]
+        case dict():
+            return {_clean(key): _clean(each) for key, each in value.items()}
+        case _:
+            return value
 
 
 def _shown(value: object) -> str:

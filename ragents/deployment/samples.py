@@ -33,7 +33,7 @@ async def ensure_samples(app: App) -> None:
             return
         log.info("the store is empty: ingesting the sample documents in %s", documents)
         report = await ingest(
-            [documents], store=app.store, embedder=app.embedder, config=app.config.rag, principal=principal
+            [documents], store=app.store, embedder=app.encoder, config=app.config.rag, principal=principal
         )
         log.info("ingested %d sample documents in %.1f s", report.documents, report.seconds)
         for failure in report.failures:

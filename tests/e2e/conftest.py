@@ -1,0 +1,125 @@
+"""Real servers: `bentoml serve` as a process, on a free port, with a home of its own."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BENTOML = [sys.executable, "-m", "bentoml"]
+START_TIMEOUT_S = 90
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def environment(home: Path, **extra: str) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAGENTS_", "BENTOML_", "PROMETHEUS_"))}
+    return kept | {
+        "RAGENTS_HOME": str(home),
+        "BENTOML_HOME": str(home / "bentoml"),
+        "BENTOML_DO_NOT_TRACK": "true",
+        **extra,
+    }
+
+
+class Server:
+    """A server process with its workers. `stop` and `kill` leave nothing of it behind."""
+
+    def __init__(self, command: list[str], home: Path, *, cwd: Path = ROOT, **extra: str) -> None:
+        self.home, self.port = home, free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = home / f"server-{self.port}.log"
+        home.mkdir(parents=True, exist_ok=True)
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*command, "--port", str(self.port)],
+                cwd=cwd,
+                env=environment(home, **extra),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def wait_until_ready(self) -> "Server":
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                if httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200:
+                    return self
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.1)
+        raise AssertionError(f"not ready; its log ends with:\n{self.log.read_text()[-3000:]}")
+
+    def ask(self, query: str, **fields: object) -> dict[str, object]:
+        response = httpx.post(f"{self.url}/query", json={"query": query, **fields}, timeout=60)
+        assert response.status_code == 200, response.text
+        body: dict[str, object] = response.json()
+        return body
+
+    def stop(self, timeout_s: float = 30) -> int:
+        self.process.terminate()
+        return self.process.wait(timeout_s)
+
+    def kill(self) -> None:
+        """kill -9 of the server with all its workers at once."""
+        if self.process.poll() is not None:
+            return
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            if "supervisor.py" not in " ".join(process.cmdline()) and "postgres" not in process.name():
+                process.kill()
+        self.process.kill()
+        self.process.wait(10)
+
+
+def processes_of(home: Path) -> list[str]:
+    """Command lines of what still runs for this home: Postgres, its supervisor, a server."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        line = " ".join(process.info["cmdline"] or [])
+        if str(home) in line:
+            found.append(line)
+    return found
+
+
+def wait_until_gone(home: Path, timeout_s: float = 15) -> None:
+    deadline = time.monotonic() + timeout_s
+    while processes_of(home):
+        assert time.monotonic() < deadline, processes_of(home)
+        time.sleep(0.1)
+
+
+StartServer = Callable[..., Server]
+
+
+@pytest.fixture(scope="session")
+def start_server(home: Path) -> Iterator[StartServer]:
+    """Start `bentoml serve`; whatever a test leaves running is killed at the end."""
+    servers: list[Server] = []
+
+    def start(name: str, command: list[str] | None = None, **options: object) -> Server:
+        server = Server(command or [*BENTOML, "serve"], home / name, **options)  # type: ignore[arg-type]
+        servers.append(server)
+        return server.wait_until_ready()
+
+    yield start
+    for server in servers:
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def server(start_server: StartServer) -> Server:
+    """One server for the tests that do not hurt it: `bentoml serve` in the project's root, without arguments."""
+    return start_server("shared")
