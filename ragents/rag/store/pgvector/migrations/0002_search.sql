@@ -9,9 +9,10 @@
 -- p_filters                jsonb object that a document's metadata must contain; '{}' = all
 -- p_exact_below            collections of fewer chunks are searched exactly
 --
--- Lexical: BM25 (Robertson and Zaragoza 2009; k1 = 1.2, b = 0.75; idf as Lucene's) over at most 64 terms of the question
--- and at most 10,000 candidates. Document frequencies are counted among the candidates, which are all chunks with any
--- of the terms unless the cap cuts them.
+-- Lexical: BM25 (Robertson and Zaragoza 2009; k1 = 1.2, b = 0.75; idf as Lucene's) over at most 64 terms of the question.
+-- In two steps, since reading the lexemes of every chunk that has a common word costs most: the postings of each term
+-- (at most 20,000) give document frequencies and rank chunks by the idf of the terms they have; the best 1,000 are
+-- scored exactly.
 -- Dense: exact over a small collection; else the HNSW index on halfvec with an iterative scan, re-sorted by the full
 -- vectors.
 
@@ -47,7 +48,7 @@ DECLARE
     v_dense text := 'SELECT NULL::uuid AS chunk_id, NULL::float8 AS similarity WHERE false';
     v_lexical text := 'SELECT NULL::uuid AS chunk_id, NULL::float8 AS bm25 WHERE false';
     v_terms text[] := '{}';
-    v_any_term tsquery;
+    v_queries tsquery[] := '{}';
 BEGIN
     IF p_tenant IS NULL THEN
         RAISE EXCEPTION 'the tenant is missing' USING ERRCODE = 'null_value_not_allowed';
@@ -87,38 +88,41 @@ BEGIN
     END IF;
 
     IF p_mode <> 'dense' THEN
+        -- Each lexeme as a query of its own, quoted: what a question holds is never read as tsquery syntax.
         SELECT array_agg(t.lexeme),
-               string_agg('''' || replace(replace(t.lexeme, '\', '\\'), '''', '''''') || '''', ' | ')::tsquery
-        INTO v_terms, v_any_term
+               array_agg(('''' || replace(replace(t.lexeme, '\', '\\'), '''', '''''') || '''')::tsquery)
+        INTO v_terms, v_queries
         FROM (SELECT u.lexeme FROM unnest(to_tsvector('english', p_query)) u ORDER BY u.positions[1] LIMIT 64) t;
-        IF v_any_term IS NOT NULL THEN
-            v_lexical := format('
-                SELECT f.chunk_id, sum(f.idf * f.n * 2.2
-                    / (f.n + 1.2 * (0.25 + 0.75 * f.words / greatest($8, 1)))) AS bm25
-                FROM (
-                    SELECT m.chunk_id, m.words, cardinality(u.positions) AS n,
-                           ln(1 + (greatest($7, t.df) - t.df + 0.5) / (t.df + 0.5)) AS idf
-                    FROM matching m
-                    CROSS JOIN LATERAL unnest(m.lexemes) u
+        IF v_terms IS NOT NULL THEN
+            v_lexical := '
+                SELECT c.chunk_id, sum(f.idf * f.n * 2.2 / (f.n + 1.2 * (0.25 + 0.75 * f.words / greatest($7, 1)))) AS bm25
+                FROM covering c
+                CROSS JOIN LATERAL (
+                    SELECT i.words, t.idf, cardinality(u.positions) AS n
+                    FROM ragents.chunk_index i
+                    CROSS JOIN LATERAL unnest(i.lexemes) u
                     JOIN frequency t ON t.lexeme = u.lexeme
+                    WHERE i.tenant = $1 AND i.chunk_id = c.chunk_id
                 ) f
-                GROUP BY f.chunk_id ORDER BY bm25 DESC, f.chunk_id LIMIT $4');
+                GROUP BY c.chunk_id ORDER BY bm25 DESC, c.chunk_id LIMIT $4';
         END IF;
     END IF;
 
     RETURN QUERY EXECUTE format('
-        WITH matching AS MATERIALIZED (
-            SELECT i.chunk_id, i.words, i.lexemes
-            FROM ragents.chunk_index i
-            WHERE i.tenant = $1 AND i.collection_id = $2 AND i.lexemes @@ $6 %3$s
-            LIMIT 10000
+        WITH postings AS MATERIALIZED (
+            SELECT t.lexeme, p.chunk_id
+            FROM unnest($8, $6) t(lexeme, query)
+            CROSS JOIN LATERAL (
+                SELECT i.chunk_id FROM ragents.chunk_index i
+                WHERE i.tenant = $1 AND i.collection_id = $2 AND i.lexemes @@ t.query %3$s
+                LIMIT 20000
+            ) p
         ), frequency AS MATERIALIZED (
-            SELECT t.lexeme, (SELECT count(*) FROM matching m WHERE m.lexemes @@ t.query) AS df
-            FROM (
-                SELECT x.lexeme,
-                       ('''''''' || replace(replace(x.lexeme, ''\'', ''\\''), '''''''', '''''''''''') || '''''''')::tsquery AS query
-                FROM unnest($9) x(lexeme)
-            ) t
+            SELECT p.lexeme, ln(1 + (greatest($9, count(*)) - count(*) + 0.5) / (count(*) + 0.5)) AS idf
+            FROM postings p GROUP BY p.lexeme
+        ), covering AS MATERIALIZED (
+            SELECT p.chunk_id FROM postings p JOIN frequency f ON f.lexeme = p.lexeme
+            GROUP BY p.chunk_id ORDER BY sum(f.idf) DESC, p.chunk_id LIMIT 1000
         ), dense AS MATERIALIZED (%1$s), lexical AS MATERIALIZED (%2$s),
         dense_scaled AS (
             SELECT d.chunk_id, d.similarity,
@@ -141,8 +145,8 @@ BEGIN
         JOIN ragents.chunks c ON c.tenant = $1 AND c.id = f.chunk_id
         JOIN ragents.documents d ON d.tenant = $1 AND d.id = c.document_id
         ORDER BY f.score DESC, f.chunk_id', v_dense, v_lexical, v_filter)
-    USING p_tenant, v_collection.id, p_embedding, p_candidates, p_filters, v_any_term,
-          v_collection.chunks::float8, v_collection.words::float8 / greatest(v_collection.chunks, 1), v_terms,
+    USING p_tenant, v_collection.id, p_embedding, p_candidates, p_filters, v_queries,
+          v_collection.words::float8 / greatest(v_collection.chunks, 1), v_terms, v_collection.chunks::float8,
           CASE p_mode WHEN 'dense' THEN 1.0 WHEN 'lexical' THEN 0.0 ELSE p_dense_weight END::float8, p_top_k;
 END
 $$;
