@@ -43,10 +43,13 @@ def decode(data: bytes, uri: str) -> str:
             return data.decode("utf-8")
         except UnicodeDecodeError:
             pass
-    best = from_bytes(data[:SAMPLE_BYTES]).best()
+    matches = from_bytes(data[:SAMPLE_BYTES])
+    best = matches.best()
     if best is None:
         raise DocumentError(uri, "mislabelled", "the content is binary, not text in any known encoding")
-    return data.decode(best.encoding, "replace")
+    # Among equally good ones the Western code page, which browsers assume too (WHATWG Encoding, 4.2).
+    western = any(each.encoding == "cp1252" and each.chaos <= best.chaos for each in matches)
+    return data.decode("cp1252" if western else best.encoding, "replace")
 
 
 def load_text(path: Path, uri: str) -> Iterator[LoadedDocument]:

@@ -1,0 +1,187 @@
+"""A run takes what it can, skips what it has, names the rest, and leaves whole documents only."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+import ragents.ingestion.pipeline as pipeline
+from ragents.config import RAGConfig
+from ragents.embeddings.hashing import HashingEmbedder
+from ragents.errors import Conflict, InputError, StoreUnavailable
+from ragents.ingestion import IngestReport, Progress, ingest
+from ragents.principal import ANONYMOUS
+from ragents.rag.loaders import LoadLimits
+from ragents.rag.store.memory import MemoryVectorStore
+from tests import files
+
+EMBEDDER = HashingEmbedder()
+
+
+async def run(*paths: Path, store: MemoryVectorStore, **options: object) -> IngestReport:
+    return await ingest(list(paths), store=store, embedder=EMBEDDER, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def store() -> MemoryVectorStore:
+    return MemoryVectorStore()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    directory = tmp_path / "handbook"
+    (directory / "sub" / ".git").mkdir(parents=True)
+    (directory / "a.md").write_text("# Alpha\n\nThe alpha text.\n")
+    (directory / "sub" / "b.txt").write_text("The beta text.")
+    (directory / "sub" / "broken.pdf").write_bytes(b"%PDF-1.4 garbage")
+    (directory / "program.exe").write_bytes(b"MZ")
+    (directory / "sub" / ".git" / "config.md").write_text("not a document")
+    return directory
+
+
+async def test_a_path_that_is_not_there_is_an_input_error(store: MemoryVectorStore, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        await run(tmp_path / "nowhere", store=store)
+
+
+async def test_a_collection_of_another_model_is_refused_before_anything_is_read(
+    store: MemoryVectorStore, folder: Path
+) -> None:
+    await run(folder, store=store)
+    with pytest.raises(Conflict, match=r"hashing-384.*hashing-64"):
+        await ingest([folder], store=store, embedder=HashingEmbedder(dimension=64))
+
+
+async def test_what_cannot_be_read_is_named_and_the_rest_is_taken(store: MemoryVectorStore, folder: Path) -> None:
+    report = await run(folder, store=store)
+    assert (report.files, report.created, report.chunks) == (3, 2, 2)
+    assert [(f.uri, f.reason) for f in report.failures] == [("handbook/sub/broken.pdf", "damaged")]
+    assert report.skipped == {".exe": 1}
+    uris = {d.uri for d in await store.documents(principal=ANONYMOUS)}
+    assert uris == {"handbook/a.md", "handbook/sub/b.txt"}
+
+
+async def test_uris_do_not_depend_on_the_working_directory(
+    store: MemoryVectorStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await run(folder, store=store)
+    monkeypatch.chdir(folder.parent)
+    assert (await run(Path("handbook"), store=store)).unchanged == 2
+    monkeypatch.chdir(folder)
+    assert (await run(Path(), store=store)).unchanged == 2
+
+
+async def test_a_second_run_reads_nothing(
+    store: MemoryVectorStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await run(folder / "a.md", store=store)
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("an unchanged file was read")
+
+    monkeypatch.setattr(pipeline, "load", never)
+    assert (await run(folder / "a.md", store=store)).unchanged == 1
+
+
+async def test_a_changed_file_is_replaced(store: MemoryVectorStore, folder: Path) -> None:
+    await run(folder, store=store)
+    (folder / "a.md").write_text("# Alpha\n\nA new alpha text.\n")
+    report = await run(folder, store=store)
+    assert (report.replaced, report.unchanged) == (1, 1)
+    assert await store.count(principal=ANONYMOUS) == 2
+
+
+async def test_another_chunk_size_takes_everything_anew(store: MemoryVectorStore, folder: Path) -> None:
+    await run(folder, store=store)
+    report = await run(folder, store=store, config=RAGConfig(chunk_size=500, chunk_overlap=50))
+    assert report.replaced == 2
+
+
+async def test_lines_of_jsonl_are_documents_that_are_skipped_one_by_one(
+    store: MemoryVectorStore, tmp_path: Path
+) -> None:
+    file = tmp_path / "c.jsonl"
+    file.write_text('{"_id": "1", "text": "one"}\n{"_id": "2", "text": "two"}\n')
+    assert (await run(file, store=store)).created == 2
+    file.write_text('{"_id": "1", "text": "one"}\n{"_id": "2", "text": "changed"}\n')
+    report = await run(file, store=store)
+    assert (report.unchanged, report.replaced) == (1, 1)
+
+
+async def test_a_document_that_takes_too_long_is_named_and_the_run_goes_on(
+    store: MemoryVectorStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = pipeline.load
+
+    def slow(path: Path, **options: object) -> object:
+        if path.name == "a.md":
+            time.sleep(1)
+        return real(path, **options)  # type: ignore[arg-type]
+
+    def lazily(path: Path, **options: object) -> object:
+        yield from slow(path, **options)  # type: ignore[misc]
+
+    monkeypatch.setattr(pipeline, "load", lazily)
+    report = await run(folder, store=store, limits=LoadLimits(timeout_s=0.3))
+    assert ("handbook/a.md", "unreadable") in [(f.uri, f.reason) for f in report.failures]
+    assert report.created == 1
+
+
+async def test_a_store_that_goes_away_ends_the_run_with_its_error(
+    store: MemoryVectorStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def down(*_: object, **__: object) -> None:
+        raise StoreUnavailable("gone")
+
+    monkeypatch.setattr(store, "upsert", down)
+    with pytest.raises(StoreUnavailable):
+        async with asyncio.timeout(10):
+            await run(folder, store=store)
+
+
+async def test_cancelling_leaves_whole_documents(store: MemoryVectorStore, tmp_path: Path) -> None:
+    for n in range(50):
+        (tmp_path / f"{n:02}.md").write_text(f"# Document {n}\n\n" + "Some words here. " * 200)
+    started = asyncio.Event()
+    task = asyncio.create_task(run(tmp_path, store=store, on_progress=lambda _: started.set()))
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    documents = await store.documents(principal=ANONYMOUS)
+    assert 0 < len(documents) <= 50
+    assert await store.count(principal=ANONYMOUS) == sum(d.chunks for d in documents)
+
+
+async def test_progress_never_falls_and_ends_at_all_files(store: MemoryVectorStore, folder: Path) -> None:
+    seen: list[Progress] = []
+    await run(folder, store=store, on_progress=seen.append)
+    assert [p.files for p in seen] == [3] * 3
+    assert [p.files_done for p in seen] == sorted(p.files_done for p in seen)
+    assert {p.outcome for p in seen} == {"created", "failed"}
+
+
+async def test_every_format_is_found_with_its_page(store: MemoryVectorStore, tmp_path: Path) -> None:
+    files.make_pdf(tmp_path / "a.pdf", ["About apples", "Walruses weigh nine hundred kilograms"])
+    files.make_docx(tmp_path / "b.docx")
+    files.make_pptx(tmp_path / "c.pptx")
+    for name in ("xlsx", "odt", "eml", "epub"):
+        getattr(files, f"make_{name}")(tmp_path / f"d.{name}")
+    report = await run(tmp_path, store=store)
+    assert (report.created, report.failures) == (7, [])
+    from ragents.rag.engine import RAGEngine
+
+    engine = RAGEngine(embedder=EMBEDDER, store=store)
+    for question, suffix, page in (
+        ("How much do walruses weigh?", "a.pdf", 2),
+        ("How many days of leave?", "b.docx", 2),
+        ("By how much percent grew revenue?", "c.pptx", 2),
+    ):
+        best = (await engine.retrieve(question)).sources[0]
+        assert (best.uri.endswith(suffix), best.page) == (True, page)
+
+
+async def test_two_runs_at_once_agree(store: MemoryVectorStore, folder: Path) -> None:
+    await asyncio.gather(run(folder, store=store), run(folder, store=store))
+    assert await store.count(principal=ANONYMOUS) == 2
