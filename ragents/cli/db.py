@@ -3,7 +3,6 @@
 import typer
 
 from ragents.cli.output import ConfigOption, JsonOption, console, print_json, run, settings
-from ragents.deployment.app import migrate_all, open_database
 from ragents.errors import ConfigError
 
 cli = typer.Typer(help="The schema of the store.", no_args_is_help=True)
@@ -17,6 +16,7 @@ def _group() -> None:
 @cli.command("migrate")
 def migrate(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Bring the schema up to date, as the role of store.migrate_dsn, and give the role of store.dsn its rights."""
+    from ragents.deployment.app import migrate_all, open_database
 
     async def apply() -> list[str]:
         store = settings(config).store

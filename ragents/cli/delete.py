@@ -1,6 +1,6 @@
 """ragents delete: take documents out of the store."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,10 +15,11 @@ from ragents.cli.output import (
     run,
     settings,
 )
-from ragents.deployment.app import open_app
 from ragents.errors import NotFound
 from ragents.principal import Principal
-from ragents.rag.store.types import VectorStore
+
+if TYPE_CHECKING:
+    from ragents.rag.store.types import VectorStore
 
 PAGE = 500
 
@@ -33,6 +34,7 @@ def delete(
     as_json: JsonOption = False,
 ) -> None:
     """Remove a document with everything that was made from it."""
+    from ragents.deployment.app import open_app
 
     async def remove() -> None:
         loaded = settings(config)
@@ -51,7 +53,7 @@ def delete(
     run(remove())
 
 
-async def _find(store: VectorStore, document: str, *, principal: Principal, collection: str) -> str:
+async def _find(store: "VectorStore", document: str, *, principal: Principal, collection: str) -> str:
     """The id of a document given by id or by uri."""
     try:
         return (await store.document(document, principal=principal)).id

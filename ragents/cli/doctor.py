@@ -8,18 +8,17 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import typer
 from rich.table import Table
 
 from ragents.cli.output import EXIT_FAILED, ConfigOption, JsonOption, console, print_json, run, settings
 from ragents.config import data_home
-from ragents.deployment.app import open_database
-from ragents.deployment.config import ServiceConfig
-from ragents.embeddings import open_embedder
 from ragents.errors import RAGentsError
-from ragents.rag.store import open_store
+
+if TYPE_CHECKING:
+    from ragents.deployment.config import ServiceConfig
 
 NEEDED = ("asyncpg", "bentoml", "langgraph", "langgraph-checkpoint-postgres", "onnxruntime", "pydantic")
 MIN_FREE_BYTES, GOOD_FREE_BYTES = 300 * 1024**2, 2 * 1024**3
@@ -61,8 +60,6 @@ async def _examine(path: Path | None) -> list[Finding]:
 
 def _python() -> Finding:
     version = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info < (3, 11):
-        return Finding("python", "failed", version, "install Python 3.11 or newer")
     return Finding("python", "ok", f"{version} ({sys.executable})")
 
 
@@ -91,12 +88,14 @@ def _disk() -> Finding:
     return Finding("disk", "ok", found)
 
 
-def _summary(config: ServiceConfig) -> str:
+def _summary(config: "ServiceConfig") -> str:
     where = "own Postgres (store.dsn)" if config.store.dsn else f"embedded {config.store.backend}"
     return f"store {where}, model {config.llm.provider}/{config.llm.model_name}, cache {config.cache.backend}"
 
 
-async def _model(config: ServiceConfig) -> Finding:
+async def _model(config: "ServiceConfig") -> Finding:
+    from ragents.embeddings import open_embedder
+
     async with open_embedder(config.embeddings, model=config.rag.embedding_model) as embedder:
         vector = await embedder.embed_query("Is the encoder there?")
     return Finding(
@@ -104,9 +103,12 @@ async def _model(config: ServiceConfig) -> Finding:
     )
 
 
-async def _postgres(config: ServiceConfig) -> Finding:
+async def _postgres(config: "ServiceConfig") -> Finding:
     if config.store.backend == "memory":
         return Finding("postgres", "warning", "store.backend = 'memory'", "documents are gone when the process ends")
+    from ragents.deployment.app import open_database
+    from ragents.rag.store import open_store
+
     async with open_database(config.store) as database, open_store(config.store, dsn=database.dsn) as store:
         await store.ping()
     kind = "embedded" if database.embedded else "store.dsn"

@@ -4,14 +4,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from ragents import ingestion
 from ragents.cli.output import (
     EXIT_PARTIAL,
     CollectionOption,
@@ -24,10 +23,12 @@ from ragents.cli.output import (
     run,
     settings,
 )
-from ragents.deployment.app import open_app
-from ragents.deployment.config import ServiceConfig
-from ragents.ingestion import IngestReport, OnProgress
 from ragents.principal import Principal
+
+if TYPE_CHECKING:
+    from ragents import ingestion
+    from ragents.deployment.config import ServiceConfig
+    from ragents.ingestion import IngestReport, OnProgress
 
 
 def ingest(
@@ -39,7 +40,7 @@ def ingest(
 ) -> None:
     """Take documents. Unchanged ones are skipped; what cannot be read is listed with the reason."""
 
-    async def take() -> IngestReport:
+    async def take() -> "IngestReport":
         return await ingest_paths(
             paths, config=settings(config), principal=operator(tenant), collection=collection, quiet=as_json
         )
@@ -54,12 +55,15 @@ def ingest(
 async def ingest_paths(
     paths: Sequence[Path],
     *,
-    config: ServiceConfig,
+    config: "ServiceConfig",
     principal: Principal,
     collection: str | None = None,
     quiet: bool = False,
-) -> IngestReport:
+) -> "IngestReport":
     """Ingest with a progress bar and a summary on stderr."""
+    from ragents import ingestion
+    from ragents.deployment.app import open_app
+
     async with open_app(config) as app:
         with _progress(quiet=quiet) as on_progress:
             report = await ingestion.ingest(
@@ -77,7 +81,7 @@ async def ingest_paths(
 
 
 @contextmanager
-def _progress(*, quiet: bool) -> Iterator[OnProgress]:
+def _progress(*, quiet: bool) -> Iterator["OnProgress"]:
     bar = Progress(
         SpinnerColumn(),
         MofNCompleteColumn(),
@@ -92,7 +96,7 @@ def _progress(*, quiet: bool) -> Iterator[OnProgress]:
     with bar:
         task = bar.add_task("", total=None, chunks=0)
 
-        def show(progress: ingestion.Progress) -> None:
+        def show(progress: "ingestion.Progress") -> None:
             name = escape(progress.uri[-50:])
             bar.update(
                 task, total=progress.files, completed=progress.files_done, chunks=progress.chunks, description=name
@@ -101,7 +105,7 @@ def _progress(*, quiet: bool) -> Iterator[OnProgress]:
         yield show
 
 
-def _summarise(report: IngestReport) -> None:
+def _summarise(report: "IngestReport") -> None:
     if report.failures:
         table = Table("file", "reason", "detail", title="not taken", title_justify="left", box=None, header_style="dim")
         for failure in sorted(report.failures, key=lambda each: each.uri):

@@ -5,7 +5,10 @@ import typer
 from ragents import __version__
 from ragents.cli import db, delete, doctor, ingest, query, serve
 
-EPILOG = "Exit status: 0 done, 1 failed, 2 bad usage or settings, 3 done but some files could not be taken, 4 a backend is down."
+EPILOG = (
+    "Exit status: 0 done, 1 failed, 2 bad usage or settings, 3 done but some files could not be taken, "
+    "4 a backend is down."
+)
 
 cli = typer.Typer(
     name="ragents",

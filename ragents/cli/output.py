@@ -5,15 +5,16 @@ import json
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
 
-from ragents.config import load_settings
-from ragents.deployment.config import ServiceConfig
 from ragents.errors import BackendUnavailable, ConfigError, RAGentsError
 from ragents.principal import Principal
+
+if TYPE_CHECKING:
+    from ragents.deployment.config import ServiceConfig
 
 T = TypeVar("T")
 
@@ -32,7 +33,10 @@ console = Console(stderr=True)
 """Progress and messages. stdout carries results only, so that it can be piped."""
 
 
-def settings(path: Path | None) -> ServiceConfig:
+def settings(path: Path | None) -> "ServiceConfig":
+    from ragents.config import load_settings
+    from ragents.deployment.config import ServiceConfig
+
     return load_settings(ServiceConfig, path=path)
 
 

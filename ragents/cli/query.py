@@ -5,13 +5,12 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markdown import Markdown
 from rich.table import Table
 
-from ragents.agents.types import AgentAnswer, Turn
 from ragents.cli.output import (
     CollectionOption,
     ConfigOption,
@@ -23,8 +22,11 @@ from ragents.cli.output import (
     run,
     settings,
 )
-from ragents.deployment.app import App, open_app
 from ragents.errors import InputError
+
+if TYPE_CHECKING:
+    from ragents.agents.types import AgentAnswer
+    from ragents.deployment.app import App
 
 STAGES = ("embed_ms", "retrieve_ms", "generate_ms")
 
@@ -51,9 +53,12 @@ def query(
     """Ask a question; the answer comes with its sources."""
     if (question is None) == (file is None):
         raise typer.BadParameter("give a question, or --file with questions")
+    from ragents.agents.types import AgentAnswer, Turn
+    from ragents.deployment.app import open_app
+
     turn = Turn(principal=operator(tenant), collection=collection, top_k=top_k, use_cache=not no_cache)
 
-    async def ask(app: App, text: str) -> AgentAnswer:
+    async def ask(app: "App", text: str) -> "AgentAnswer":
         if not retrieve_only:
             return await app.conversations.ask(text, agent_type=agent, thread_id=thread, turn=turn)
         found = await app.engine.retrieve(
@@ -88,11 +93,11 @@ def _questions(file: Path | None, limit: int | None) -> Iterator[str]:
                 yield str(json.loads(line)["text"]) if file.suffix == ".jsonl" else line.strip()
 
 
-def _as_json(answer: AgentAnswer) -> dict[str, Any]:
+def _as_json(answer: "AgentAnswer") -> dict[str, Any]:
     return {"thread_id": answer.thread_id, "agent_type": answer.agent_type, **asdict(answer.response)}
 
 
-def _show(answer: AgentAnswer) -> None:
+def _show(answer: "AgentAnswer") -> None:
     response = answer.response
     out = type(console)()
     out.print(Markdown(answer.answer))
@@ -112,7 +117,7 @@ def _show(answer: AgentAnswer) -> None:
         console.print(f"[dim]note: {note}[/]")
 
 
-def _times(answers: Sequence[AgentAnswer]) -> Table:
+def _times(answers: Sequence["AgentAnswer"]) -> Table:
     table = Table("stage", "median ms", "p95 ms", "max ms", title=f"{len(answers)} questions", box=None)
     for stage in STAGES:
         values = sorted(a.response.timings[stage] for a in answers if stage in a.response.timings)

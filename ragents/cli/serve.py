@@ -10,7 +10,7 @@ import typer
 
 from ragents.cli.ingest import ingest_paths
 from ragents.cli.output import ConfigOption, console, operator, run, settings
-from ragents.deployment.config import ServiceConfig
+from ragents.deployment.serving import ServingConfig, load_serving
 from ragents.errors import ConfigError
 
 TARGET = "ragents.deployment.bentoml_service:RAGentsService"
@@ -26,14 +26,14 @@ def serve(
 ) -> None:
     """Serve agents over HTTP."""
 
-    async def prepare() -> ServiceConfig:
-        loaded = settings(config)
-        _check_port(host or loaded.serving.host, port or loaded.serving.port)
+    async def prepare() -> ServingConfig:
+        serving, _ = load_serving(path=config)
+        _check_port(host or serving.host, port or serving.port)
         if docs is not None:
-            await ingest_paths([docs], config=loaded, principal=operator("default"))
-        return loaded
+            await ingest_paths([docs], config=settings(config), principal=operator("default"))
+        return serving
 
-    serving = run(prepare()).serving
+    serving = run(prepare())
     environment = dict(os.environ) | {"BENTOML_DO_NOT_TRACK": "true"}
     if config is not None:
         environment["RAGENTS_CONFIG"] = str(config.absolute())

@@ -200,5 +200,6 @@ def _give_up(error: RAGentsError) -> None:
 
 
 # GET and DELETE beside BentoML's POST routes, and our layer around all of them.
-RAGentsService.mount_asgi_app(create_routes(_state), path="/")
-RAGentsService.add_asgi_middleware(Front, max_body_mb=_serving.max_body_mb, access_log=_observability.access_log)
+_service: Any = RAGentsService  # the decorator has made a bentoml.Service of the class
+_service.mount_asgi_app(create_routes(_state), path="/")
+_service.add_asgi_middleware(Front, max_body_mb=_serving.max_body_mb, access_log=_observability.access_log)

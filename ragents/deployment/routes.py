@@ -37,7 +37,10 @@ def create_routes(state: State) -> Starlette:
         return run
 
     async def health(request: Request) -> Response:
-        response = await respond(lambda: state.health.report())
+        async def report() -> dict[str, Any]:
+            return await state.health.report()
+
+        response = await respond(report)
         if response.status_code == 200 and b'"status": "unavailable"' in response.body[:30]:
             response.status_code = 503
         return response

@@ -26,7 +26,7 @@ class ApiRequest(IODescriptor):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     @classmethod
-    async def from_http_request(cls, request: Request, serde: object) -> Any:
+    async def from_http_request(cls, request: Request, serde: object) -> Any:  # noqa: ARG003  # BentoML's signature
         try:
             return parse(cls, request.headers.get("content-type", ""), await request.body())
         except RAGentsError as error:

@@ -24,14 +24,14 @@ class Account:
 
 
 def find_installation() -> Path:
-    """The directory that holds bin/ and share/. The package's Python layer is not imported: it starts servers itself."""
+    """The directory of bin/ and share/. The package's Python layer is not imported: it starts servers itself."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is not None and spec.origin is not None:
         installation = Path(spec.origin).parent / f"pginstall{MAJOR_VERSION}"
         if (installation / "bin" / "postgres").is_file():
             return installation
     raise ConfigError(
-        "there is no packaged Postgres for this platform; set RAGENTS_STORE__DSN to a Postgres with pgvector 0.8 or newer"
+        "there is no packaged Postgres for this platform; set RAGENTS_STORE__DSN to one with pgvector 0.8 or newer"
     )
 
 

@@ -91,8 +91,8 @@ def prepare(cluster: Cluster, *, free_bytes: Callable[[Path], int] | None = None
         found = version.read_text(encoding="ascii").strip()
         if found != MAJOR_VERSION:
             raise ConfigError(
-                f"{cluster.data} was written by Postgres {found} and this is Postgres {MAJOR_VERSION}; move it away, or "
-                "serve it with its own version and set RAGENTS_STORE__DSN"
+                f"{cluster.data} was written by Postgres {found} and this is Postgres {MAJOR_VERSION}; move it away, "
+                "or serve it with its own version and set RAGENTS_STORE__DSN"
             )
         return
     free = (free_bytes or (lambda path: shutil.disk_usage(path).free))(cluster.base)
@@ -166,7 +166,7 @@ def _make_base(data_dir: Path, account: Account | None) -> Path:
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     base = data_dir
     if account is not None and not reachable(data_dir.parent, account):
-        # A closed home (mode 0700 of /root): its modes are not ours to widen, so the data lives where the server can go.
+        # A closed home (/root has mode 0700): its modes are not ours to widen, so the data lives elsewhere.
         name = hashlib.sha256(str(data_dir).encode()).hexdigest()[:16]
         base = ROOT_BASE / f"ragents-{name}"
         base.mkdir(parents=True, exist_ok=True, mode=0o711)

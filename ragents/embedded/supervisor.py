@@ -61,7 +61,7 @@ def start(settings: dict[str, Any]) -> "subprocess.Popen[bytes]":
             user=settings["uid"],
             group=settings["gid"],
             extra_groups=[] if settings["uid"] is not None else None,
-            preexec_fn=die_with_parent,
+            preexec_fn=die_with_parent,  # noqa: PLW1509  # this program has one thread
             env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"},
         )
 

@@ -40,8 +40,8 @@ def read_shape(folder: Path) -> BertShape:
     kind, activation = config.get("model_type"), config.get("hidden_act")
     if kind != "bert" or activation != "gelu" or config.get("position_embedding_type", "absolute") != "absolute":
         raise ConfigError(
-            f"{folder}: a {kind!r} model with {activation!r} and no onnx/model.onnx; BERT with gelu is built from weights, "
-            "others need their ONNX file or the sentence_transformers backend"
+            f"{folder}: a {kind!r} model with {activation!r} and no onnx/model.onnx; BERT with gelu is built from "
+            "weights, others need their ONNX file or the sentence_transformers backend"
         )
     return BertShape(
         layers=config["num_hidden_layers"],
@@ -176,7 +176,7 @@ class _Builder:
             self.constants[name] = numpy_helper.from_array(value, name)
         return name
 
-    def _op(self, kind: str, *inputs: str, output: str | None = None, **attributes: object) -> str:
+    def _op(self, kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
         output = output or f"{kind}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
         return output

@@ -14,7 +14,7 @@ SPECIAL_TOKENS = 2
 
 
 class HashingEmbedder:
-    """Feature hashing of lowercase words (Weinberger et al. 2009). A token is a word; two more stand for the specials."""
+    """Feature hashing of lowercase words (Weinberger et al. 2009). Tokens are words, and two for the specials."""
 
     def __init__(self, *, dimension: int = 384, max_tokens: int = 256) -> None:
         self._dimension, self._max_tokens = dimension, max_tokens

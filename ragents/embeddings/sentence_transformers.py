@@ -56,8 +56,8 @@ class SentenceTransformersEmbedder:
         return [len(tokenizer(_text(text), truncation=False, verbose=False)["input_ids"]) for text in texts]
 
     async def embed_query(self, text: str) -> Vectors:
-        vectors = await self.embed_documents([text])
-        return vectors[0]
+        vector: Vectors = (await self.embed_documents([text]))[0]
+        return vector
 
     async def embed_documents(self, texts: Sequence[str]) -> Vectors:
         if not texts:

@@ -8,7 +8,6 @@ from pathlib import Path
 from ragents.errors import InputError
 from ragents.rag.loaders import FORMATS
 
-
 TOOL_DIRECTORIES = frozenset(
     {
         ".git",

@@ -13,12 +13,13 @@ from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackMana
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
+from numpy.typing import NDArray
 from pydantic import ConfigDict
 
-from ragents.embeddings.types import Vectors
 from ragents.llm.passages import Passage, passages_of, question_of
 from ragents.llm.sentences import split_sentences
 
+Vectors = NDArray[np.float32]
 EmbedTexts = Callable[[Sequence[str]], Awaitable[Vectors]]
 """(n texts) -> (n, dimension), rows of length 1."""
 

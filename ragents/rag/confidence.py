@@ -8,7 +8,7 @@ from ragents.rag.types import Source
 MIDPOINT, STEEPNESS = 0.35, 12.0
 
 
-def confidence_of(question: str, sources: Sequence[Source]) -> float:
+def confidence_of(sources: Sequence[Source]) -> float:
     """A logistic curve over the best cosine similarity among the sources."""
     best = max((source.similarity for source in sources if source.similarity is not None), default=None)
     if best is None:

@@ -94,7 +94,7 @@ class RAGEngine:
         found = RAGResponse(
             query=text,
             sources=sources,
-            confidence=confidence_of(text, sources),
+            confidence=confidence_of(sources),
             timings={
                 "embed_ms": (search_started - embed_started) * 1000,
                 "retrieve_ms": _ms_since(search_started) + (embed_started - started) * 1000,
@@ -132,7 +132,8 @@ class RAGEngine:
         )
         parts = await asyncio.to_thread(splitter.chunks, text)
         mean = (await self.embedder.embed_documents(parts)).mean(axis=0)
-        note = f"the question has {tokens} tokens, the encoder takes {self.embedder.max_tokens}: searched in {len(parts)} parts"
+        limit = self.embedder.max_tokens
+        note = f"the question has {tokens} tokens, the encoder takes {limit}: searched in {len(parts)} parts"
         return mean / max(float(np.linalg.norm(mean)), 1e-12), (note,)
 
 

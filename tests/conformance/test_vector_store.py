@@ -17,7 +17,7 @@ from ragents.rag.types import Chunk, Document, Source
 EMBEDDER = HashingEmbedder()
 BACKENDS = ["memory", "postgres"]
 STRANGE = [
-    "it's a \"quote\"",
+    'it\'s a "quote"',
     "a & b | !c <-> (d:*",
     "back\\slash 'x' \\'",
     "نص عربي من اليمين إلى اليسار",
@@ -236,7 +236,10 @@ async def test_collections_of_one_tenant_are_apart(store: VectorStore, principal
     await put(store, "a.md", ["one"], principal=principal, collection="first")
     await put(store, "b.md", ["two", "three"], principal=principal, collection="second")
     listed = await store.collections(principal=principal)
-    assert [(c.name, c.documents, c.chunks, c.dimension) for c in listed] == [("first", 1, 1, 384), ("second", 1, 2, 384)]
+    assert [(c.name, c.documents, c.chunks, c.dimension) for c in listed] == [
+        ("first", 1, 1, 384),
+        ("second", 1, 2, 384),
+    ]
     assert await store.count(principal=principal, collection="second") == 2
     assert await store.count(principal=principal, collection="third") == 0
     assert set(await store.content_hashes(principal=principal, collection="first")) == {"a.md"}

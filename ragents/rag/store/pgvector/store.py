@@ -35,6 +35,7 @@ UNREACHABLE = (
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a connection that was cut while asyncpg prepared it (seen with 0.32)
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -163,7 +164,7 @@ class PgVectorStore:
 
     @asynccontextmanager
     async def bulk(self, *, principal: Principal, collection: str) -> AsyncIterator[None]:
-        """On closing, a collection that has outgrown exact search gets its HNSW index, and the planner new statistics."""
+        """On closing, a collection that has outgrown exact search gets its HNSW index."""
         yield
         try:
             stored = await self.collection(collection, principal=principal)
@@ -282,7 +283,7 @@ class PgVectorStore:
 async def open_pgvector(
     dsn: str, config: StoreConfig, *, exact_below: int = EXACT_BELOW
 ) -> AsyncIterator[PgVectorStore]:
-    """The store for the role of `dsn`. ConfigError when schema, pgvector or the role's rights are not as they must be."""
+    """The store for the role of `dsn`. ConfigError unless schema, pgvector and its rights are as they must be."""
     try:
         checked = await asyncpg.connect(dsn, timeout=config.connect_timeout_s)
     except (asyncpg.InvalidCatalogNameError, asyncpg.InvalidAuthorizationSpecificationError) as error:
@@ -332,8 +333,8 @@ async def _check(connection: asyncpg.Connection) -> str:
             "owner": "owns the tables",
         }[problem]
         raise ConfigError(
-            f"store.dsn logs in as {role['name']!r}, which {is_what}: tenants would not be kept apart; give store.dsn a "
-            "plain role (`ragents db migrate` makes it) and keep this one in store.migrate_dsn"
+            f"store.dsn logs in as {role['name']!r}, which {is_what}: tenants would not be kept apart; give store.dsn "
+            "a plain role (`ragents db migrate` makes it) and keep this one in store.migrate_dsn"
         )
     return str(vector["schema"])
 

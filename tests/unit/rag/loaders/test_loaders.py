@@ -45,7 +45,12 @@ def test_a_file_without_content_is_empty(tmp_path: Path, suffix: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("a.md", " \n\t\n"), ("a.html", "<html><script>x</script></html>"), ("a.csv", ",,\n,,\n"), ("a.rst", ".. comment\n")],
+    [
+        ("a.md", " \n\t\n"),
+        ("a.html", "<html><script>x</script></html>"),
+        ("a.csv", ",,\n,,\n"),
+        ("a.rst", ".. comment\n"),
+    ],
 )
 def test_a_file_without_text_is_empty(tmp_path: Path, name: str, content: str) -> None:
     assert refuse(write(tmp_path / name, content)).reason == "empty"
@@ -205,7 +210,10 @@ def test_a_book_is_read_in_the_order_of_its_spine(tmp_path: Path) -> None:
 
 
 def test_html_is_turned_to_markdown_without_scripts(tmp_path: Path) -> None:
-    source = "<html><head><title>Page</title></head><body><nav>menu</nav><h2>Head</h2><p>Some <b>bold</b> text</p><script>x()</script></body></html>"
+    source = (
+        "<html><head><title>Page</title></head><body><nav>menu</nav>"
+        "<h2>Head</h2><p>Some <b>bold</b> text</p><script>x()</script></body></html>"
+    )
     document, blocks = take(write(tmp_path / "a.html", source))
     assert document.title == "Page"
     assert blocks[0].text == "## Head\n\nSome **bold** text"

@@ -71,7 +71,9 @@ async def test_an_owner_and_one_who_bypasses_are_refused(postgres: str, migrated
     for options, words in ((f"IN ROLE {owner}", "owns"), ("BYPASSRLS", "bypasses")):
         role = f"r_{uuid.uuid4().hex}"
         await connection.execute(f"CREATE ROLE {role} LOGIN {options}")
-        await connection.execute(f"GRANT USAGE ON SCHEMA ragents TO {role}; GRANT SELECT ON ragents.migrations TO {role}")
+        await connection.execute(
+            f"GRANT USAGE ON SCHEMA ragents TO {role}; GRANT SELECT ON ragents.migrations TO {role}"
+        )
         with pytest.raises(ConfigError, match=words):
             async with open_pgvector(as_role(postgres, role), StoreConfig()):
                 pass
@@ -129,7 +131,9 @@ async def test_a_delete_leaves_not_a_row(store: PgVectorStore, postgres: str, pr
     await store.delete(document, principal=principal)
     connection = await asyncpg.connect(postgres)
     for table in ("documents", "chunks", "chunk_index"):
-        assert await connection.fetchval(f"SELECT count(*) FROM ragents.{table} WHERE tenant = $1", principal.tenant) == 0
+        assert (
+            await connection.fetchval(f"SELECT count(*) FROM ragents.{table} WHERE tenant = $1", principal.tenant) == 0
+        )
     assert await connection.fetchval("SELECT words FROM ragents.collections WHERE tenant = $1", principal.tenant) == 0
     await connection.close()
 

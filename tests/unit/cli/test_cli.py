@@ -1,0 +1,81 @@
+"""The commands: their exit statuses, and results on stdout alone."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from ragents.cli.main import cli
+
+RUNNER = CliRunner()
+DOUBLES = {
+    "RAGENTS_STORE__BACKEND": "memory",
+    "RAGENTS_EMBEDDINGS__BACKEND": "hashing",
+    "RAGENTS_CHECKPOINT__BACKEND": "memory",
+}
+
+
+@pytest.fixture(autouse=True)
+def _doubles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAGENTS_CONFIG", raising=False)
+    for name, value in DOUBLES.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize("command", ["serve", "ingest", "query", "delete", "doctor", "db", "db migrate"])
+def test_every_command_has_a_help_text(command: str) -> None:
+    result = RUNNER.invoke(cli, [*command.split(), "--help"])
+    assert result.exit_code == 0
+    assert "Usage" in result.stdout
+
+
+def test_the_version_is_told() -> None:
+    assert RUNNER.invoke(cli, ["--version"]).stdout.startswith("ragents 0.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["query"], 2, "give a question"),
+        (["query", "x", "--file", "y"], 2, "give a question"),
+        (["query", "x", "--top-k", "99"], 2, "equal to 50"),
+        (["query", "x"], 1, "no collection 'default'"),
+        (["query", "--file", "nowhere.txt"], 1, "nowhere.txt"),
+        (["query", "x", "--config", "nowhere.yaml"], 2, "nowhere.yaml"),
+        (["ingest", "nowhere"], 1, "does not exist"),
+        (["delete", "nothing.md"], 1, "no document 'nothing.md'"),
+        (["db", "migrate"], 2, "has no schema"),
+    ],
+)
+def test_what_goes_wrong_is_one_line_and_a_status(arguments: list[str], status: int, words: str) -> None:
+    result = RUNNER.invoke(cli, arguments)
+    assert result.exit_code == status, result.output
+    assert words in result.output
+    assert "Traceback" not in result.output
+
+
+def test_ingest_reports_counts_and_names_what_it_could_not_take(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("# A\n\nSome text.\n")
+    (tmp_path / "b.pdf").write_bytes(b"nonsense")
+    result = RUNNER.invoke(cli, ["ingest", str(tmp_path), "--json"])
+    report = json.loads(result.stdout)
+    assert result.exit_code == 3
+    assert (report["created"], report["failures"][0]["reason"]) == (1, "mislabelled")
+    shown = RUNNER.invoke(cli, ["ingest", str(tmp_path)])
+    assert "1 documents new" in shown.output
+    assert "mislabelled" in shown.output
+
+
+def test_doctor_says_what_is_wrong_with_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAGENTS_RAG__TOP_Q", "3")
+    result = RUNNER.invoke(cli, ["doctor", "--json"])
+    (failed,) = [f for f in json.loads(result.stdout)["findings"] if f["verdict"] == "failed"]
+    assert result.exit_code == 1
+    assert (failed["check"], "rag.top_q" in failed["found"]) == ("settings", True)
+
+
+def test_doctor_warns_of_a_store_that_forgets() -> None:
+    result = RUNNER.invoke(cli, ["doctor", "--json"])
+    verdicts = {f["check"]: f["verdict"] for f in json.loads(result.stdout)["findings"]}
+    assert (result.exit_code, verdicts["postgres"]) == (0, "warning")
