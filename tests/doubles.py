@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ragents.config import RAGConfig
 from ragents.embeddings.hashing import HashingEmbedder
 from ragents.llm import LLMClient
 from ragents.llm.extractive import ExtractiveChatModel
@@ -47,6 +48,7 @@ async def make_engine(*, cache: RAGCache | None = None, llm: LLMClient | None = 
         embedder=embedder,
         store=MemoryVectorStore(),
         cache=cache,
+        config=RAGConfig(min_confidence=0.0),  # the gate is calibrated for the real encoder
         llm=llm or LLMClient.of(ExtractiveChatModel(embed=embedder.embed_documents), name="extractive"),
     )
     for uri, text in TEXTS.items():

@@ -102,9 +102,10 @@ def _show(answer: "AgentAnswer") -> None:
     out = type(console)()
     out.print(Markdown(answer.answer))
     table = Table("", "source", "page", "score", title_justify="left", box=None, header_style="dim")
+    table.columns[1].overflow = "fold"
     cited = {citation.marker for citation in response.citations}
     for number, source in enumerate(response.sources, start=1):
-        place = source.uri + (f"  ({' > '.join(source.headings)})" if source.headings else "")
+        place = source.uri + (f"  ({source.headings[-1][:60]})" if source.headings else "")
         marker = f"\\[{number}]" if number in cited else f" {number} "
         table.add_row(marker, place, str(source.page or ""), f"{source.score:.2f}")
     out.print(table)

@@ -54,6 +54,7 @@ FOREIGN_ERRORS = {
 }
 """For errors that BentoML answers before a request reaches us."""
 
+UNION_TAGS = frozenset({"str", "int", "float", "bool"})
 REQUEST_ID = re.compile(r"^[\x21-\x7e]{1,128}$")
 
 
@@ -158,7 +159,9 @@ def parse_value(model: type[M], value: Mapping[str, Any], *, prefix: str = "") -
 def _input_error(error: ValidationError, prefix: str) -> errors.InputError:
     """The first problem; the rest would be noise to whoever mends one after the other."""
     problem = error.errors(include_url=False)[0]
-    name = ".".join(str(part) for part in (prefix, *problem["loc"]) if part != "") or "body"
+    # For a value of several types pydantic adds the type it tried; the client has no such field.
+    places = [part for part in problem["loc"] if part not in UNION_TAGS or "filters" not in problem["loc"]]
+    name = ".".join(str(part) for part in (prefix, *places) if part != "") or "body"
     if problem["type"] == "missing":
         return errors.InputError(f"{name} is missing; it is required", field=name)
     if problem["type"] == "extra_forbidden":

@@ -19,6 +19,7 @@ from ragents.rag.types import TextBlock
 
 HEADING_STYLE = re.compile(r"^heading (\d)", re.IGNORECASE)
 PAGES = re.compile(rb"<Pages>(\d+)</Pages>")
+MAX_PAGE_CHARACTERS = 4_000
 PAGE_BREAK = './/w:br[@w:type="page"]'
 
 
@@ -50,7 +51,11 @@ def load_odt(path: Path, uri: str) -> Iterator[LoadedDocument]:
 
 
 def _docx_blocks(document: Any, path: Path) -> list[TextBlock]:
-    """One block per page, as Word recorded its page breaks at the last save; without a record, pages are unknown."""
+    """One block per page, as Word recorded its page breaks at the last save.
+
+    Without a record the author's own breaks count, if what lies between them can be a page; else pages are unknown: a
+    wrong page is worse than none.
+    """
     recorded = bool(document.element.body.xpath(".//w:lastRenderedPageBreak"))
     explicit = not recorded and bool(document.element.body.xpath(PAGE_BREAK))
     page: int | None = 1 if recorded or explicit or _page_count(path) == 1 else None
@@ -65,6 +70,8 @@ def _docx_blocks(document: Any, path: Path) -> list[TextBlock]:
         if after and page is not None:
             page += after
             pages.append((page, []))
+    if not recorded and any(sum(map(len, texts)) > MAX_PAGE_CHARACTERS for _, texts in pages):
+        return [TextBlock("\n\n".join(text for _, texts in pages for text in texts))]
     return [TextBlock("\n\n".join(texts), number) for number, texts in pages if texts]
 
 

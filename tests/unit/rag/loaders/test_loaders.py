@@ -3,6 +3,7 @@
 import zipfile
 from pathlib import Path
 
+import docx
 import pytest
 
 from ragents.errors import DocumentError
@@ -175,6 +176,16 @@ def test_docx_has_headings_tables_and_pages(tmp_path: Path) -> None:
     assert blocks[0].text.startswith("# Handbook\n\nThe quick")
     assert "## Leave" in blocks[1].text
     assert "Name: Ada; Days: 30" in blocks[1].text
+
+
+def test_docx_without_recorded_breaks_and_with_more_than_a_page_has_no_pages(tmp_path: Path) -> None:
+    document = docx.Document(str(files.make_docx(tmp_path / "a.docx")))
+    for _ in range(50):
+        document.add_paragraph(f"{files.SENTENCE}, again and again, until the page is full. " * 3)
+    document.save(str(tmp_path / "b.docx"))
+    _, blocks = take(tmp_path / "b.docx")
+    assert [b.page for b in blocks] == [None]
+    assert blocks[0].text.startswith("# Handbook")
 
 
 def test_pptx_slides_are_pages_with_title_and_notes(tmp_path: Path) -> None:
