@@ -7,8 +7,8 @@ from ragents.rag.types import Source
 
 MIDPOINT, STEEPNESS = 0.45, 15.0
 """Of all-MiniLM-L6-v2, measured on 2026-11-20 by the best cosine among five sources: questions that the collection
-answers 0.50 and more (12 questions; 77 of SciFact: 0.54 at the tenth percentile), questions about something else 0.29 in
-the median and 0.38 at the ninetieth percentile (60 questions)."""
+answers 0.50 and more (12 questions; 77 of SciFact: 0.54 at the tenth percentile), questions about something else 0.29
+in the median and 0.38 at the ninetieth percentile (60 questions)."""
 
 
 def confidence_of(sources: Sequence[Source]) -> float:

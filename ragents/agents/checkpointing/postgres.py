@@ -1,10 +1,14 @@
 """LangGraph's Postgres saver on a pool of ours, in a schema of its own, with strict deserialization."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import psycopg
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata, CheckpointTuple
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from psycopg import sql
@@ -13,6 +17,8 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from ragents.agents.checkpointing.types import CheckpointConfig
 from ragents.errors import BackendUnavailable, ConfigError
+
+log = logging.getLogger(__name__)
 
 SCHEMA = "ragents_threads"
 MIGRATION_LOCK = 7_210_431_002
@@ -52,8 +58,56 @@ async def _lock(connection: psycopg.AsyncConnection[DictRow]) -> None:
             await asyncio.sleep(0.1)
 
 
+class BoundedPostgresSaver(AsyncPostgresSaver):
+    """LangGraph's saver with a bound on every wait, and one kind of error.
+
+    psycopg waits for a server that hangs as long as it hangs; the server's own statement_timeout does not help then.
+    """
+
+    def __init__(
+        self,
+        pool: AsyncConnectionPool[psycopg.AsyncConnection[DictRow]],
+        *,
+        serde: JsonPlusSerializer,
+        timeout_s: float,
+    ) -> None:
+        super().__init__(pool, serde=serde)
+        self._timeout_s = timeout_s
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        async with self._bounded():
+            return await super().aget_tuple(config)
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        async with self._bounded():
+            return await super().aput(config, checkpoint, metadata, new_versions)
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        async with self._bounded():
+            await super().aput_writes(config, writes, task_id, task_path)
+
+    @asynccontextmanager
+    async def _bounded(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                yield
+        except TimeoutError as error:
+            raise BackendUnavailable("checkpointer", f"no answer within {self._timeout_s:g} s") from error
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            log.warning("checkpointer: %s: %s", type(error).__name__, error)
+            raise BackendUnavailable("checkpointer", f"it cannot be reached ({type(error).__name__})") from error
+
+
 @asynccontextmanager
-async def open_postgres_saver(config: CheckpointConfig, dsn: str) -> AsyncIterator[AsyncPostgresSaver]:
+async def open_postgres_saver(config: CheckpointConfig, dsn: str) -> AsyncIterator[BoundedPostgresSaver]:
     """The saver for the role of `dsn`. ConfigError without its tables, BackendUnavailable without the server."""
     pool: AsyncConnectionPool[psycopg.AsyncConnection[DictRow]] = AsyncConnectionPool(
         dsn,
@@ -81,7 +135,7 @@ async def open_postgres_saver(config: CheckpointConfig, dsn: str) -> AsyncIterat
         ) from error
     try:
         await _check_tables(pool)
-        yield AsyncPostgresSaver(pool, serde=strict_serializer())
+        yield BoundedPostgresSaver(pool, serde=strict_serializer(), timeout_s=config.statement_timeout_s)
     finally:
         await pool.close()
 

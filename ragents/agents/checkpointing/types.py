@@ -14,4 +14,4 @@ class CheckpointConfig(Config):
     postgres_url: SecretStr | None = None
     pool_size: int = Field(default=5, ge=1, le=100)
     connect_timeout_s: float = Field(default=10.0, gt=0)
-    statement_timeout_s: float = Field(default=30.0, gt=0)
+    statement_timeout_s: float = Field(default=10.0, gt=0)

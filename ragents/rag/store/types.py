@@ -25,7 +25,7 @@ class StoreConfig(Config):
     pool_size: int = Field(default=10, ge=1, le=500)
     connect_timeout_s: float = Field(default=10.0, gt=0)
     acquire_timeout_s: float = Field(default=5.0, gt=0)
-    statement_timeout_s: float = Field(default=30.0, gt=0)
+    statement_timeout_s: float = Field(default=10.0, gt=0)
 
 
 @dataclass(frozen=True, slots=True)

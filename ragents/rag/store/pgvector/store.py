@@ -29,6 +29,10 @@ PING_TIMEOUT_S = 2.0
 CLOSE_TIMEOUT_S = 5.0
 INDEX_TIMEOUT_S = 3_600.0
 RETRY_AFTER_S = 5.0
+GRACE_S = 0.5
+"""After the server's own statement_timeout, which gives the better error."""
+INSERT_CHUNKS = 1_000
+"""Chunks per INSERT: a statement stays short, however long the document is."""
 
 UNREACHABLE = (
     OSError,
@@ -67,14 +71,19 @@ class PgVectorStore:
         if len(chunks) != len(embeddings):
             raise ValueError(f"{len(chunks)} chunks and {len(embeddings)} embeddings")
         tenant, dimension = principal.tenant, embeddings.shape[1]
-        async with self._as(tenant) as db:
+        async with self._as(tenant, statements=4 + 2 * (len(chunks) // INSERT_CHUNKS + 1)) as db:
             row = await self._lock_collection(db, tenant, collection, embedding_model, dimension)
             found = await db.fetchrow(SQL["find_document"], tenant, row["id"], clean(document.uri))
             if found is not None and found["content_hash"] == document.content_hash:
                 return Upserted(str(found["id"]), found["version"], "unchanged", found["chunks"])
             words_before = await self._remove_chunks(db, tenant, row["id"], found["id"]) if found else 0
             document_id, version = await self._write_document(db, tenant, row["id"], document, len(chunks), found)
-            words = await self._write_chunks(db, tenant, row["id"], document_id, document, chunks, embeddings)
+            words = 0
+            for start in range(0, len(chunks), INSERT_CHUNKS):
+                part = slice(start, start + INSERT_CHUNKS)
+                words += await self._write_chunks(
+                    db, tenant, row["id"], document_id, document.title, chunks[part], embeddings[part]
+                )
             more_chunks = len(chunks) - (found["chunks"] if found else 0)
             await db.execute(
                 SQL["change_collection"], tenant, row["id"], 0 if found else 1, more_chunks, words - words_before
@@ -111,7 +120,7 @@ class PgVectorStore:
 
     async def delete(self, document_id: str, *, principal: Principal) -> StoredDocument:
         tenant, key = principal.tenant, _uuid(document_id)
-        async with self._as(tenant) as db:
+        async with self._as(tenant, statements=4) as db:
             row = await db.fetchrow(SQL["get_document"], tenant, key)
             if row is None:
                 raise NotFound("document", document_id)
@@ -171,7 +180,7 @@ class PgVectorStore:
         except NotFound:
             return
         if stored.chunks >= self._exact_below:
-            async with self._connection() as db:
+            async with self._connection(INDEX_TIMEOUT_S) as db:
                 await db.execute(f"SET statement_timeout = {int(INDEX_TIMEOUT_S * 1000)}")
                 try:
                     await db.execute(SQL["ensure_vector_index"], stored.dimension, timeout=INDEX_TIMEOUT_S)
@@ -179,8 +188,8 @@ class PgVectorStore:
                     await db.execute("RESET statement_timeout")
 
     async def ping(self) -> None:
-        async with self._connection() as db:
-            await db.execute("SELECT 1", timeout=PING_TIMEOUT_S)
+        async with self._connection(PING_TIMEOUT_S - GRACE_S) as db:
+            await db.execute("SELECT 1")
 
     async def close(self) -> None:
         """Waits for what is running, then cuts off what goes on too long."""
@@ -233,13 +242,11 @@ class PgVectorStore:
         tenant: str,
         collection_id: int,
         document_id: uuid.UUID,
-        document: Document,
+        title: str,
         chunks: Sequence[Chunk],
         embeddings: Vectors,
     ) -> int:
-        """Words in all chunks."""
-        if not chunks:
-            return 0
+        """Words in these chunks."""
         ids = [uuid.uuid4() for _ in chunks]
         bodies = [clean(chunk.text) for chunk in chunks]
         headings = [clean(" > ".join(chunk.headings)) for chunk in chunks]
@@ -255,25 +262,33 @@ class PgVectorStore:
             [chunk.start for chunk in chunks],
             [chunk.end for chunk in chunks],
         )
-        title = clean(document.title)
-        lexical = [f"{title}\n{place}\n{body}" for place, body in zip(headings, bodies, strict=True)]
+        lexical = [f"{clean(title)}\n{place}\n{body}" for place, body in zip(headings, bodies, strict=True)]
         vectors = [encode_vector(vector) for vector in embeddings]
         words: int = await db.fetchval(SQL["insert_index"], tenant, collection_id, document_id, ids, vectors, lexical)
         return words
 
     @asynccontextmanager
-    async def _as(self, tenant: str) -> AsyncIterator[asyncpg.Connection]:
-        """A transaction that sees and writes the tenant's rows only."""
-        async with self._connection() as db, db.transaction():
+    async def _as(self, tenant: str, *, statements: int = 1) -> AsyncIterator[asyncpg.Connection]:
+        """A transaction that sees and writes the tenant's rows only, and has the time for so many statements."""
+        async with self._connection(self._config.statement_timeout_s * statements) as db, db.transaction():
             await db.execute(SQL["set_tenant"], tenant)
             yield db
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
-        """A connection within acquire_timeout_s. What says "not reachable" becomes StoreUnavailable, here only."""
+    async def _connection(self, limit_s: float | None = None) -> AsyncIterator[asyncpg.Connection]:
+        """A connection, for a bounded time. What says "not reachable" becomes StoreUnavailable, here only.
+
+        A server that hangs answers neither the statement nor its cancelling nor a ROLLBACK: when the time is over the
+        connection is cut on our side, and everything that waits for it fails at once.
+        """
+        limit_s = self._config.statement_timeout_s if limit_s is None else limit_s
         try:
             async with self._pool.acquire(timeout=self._config.acquire_timeout_s) as db:
-                yield db
+                watchdog = asyncio.get_running_loop().call_later(limit_s + GRACE_S, db.terminate)
+                try:
+                    yield db
+                finally:
+                    watchdog.cancel()
         except UNREACHABLE as error:
             log.warning("store: %s: %s", type(error).__name__, error)
             raise StoreUnavailable(_reason(error), retry_after_s=RETRY_AFTER_S) from error
@@ -300,10 +315,9 @@ async def open_pgvector(
 
     pool = await asyncpg.create_pool(
         dsn,
-        min_size=1,
+        min_size=0,  # with a floor asyncpg logs a trace for every second of an outage
         max_size=config.pool_size,
         timeout=config.connect_timeout_s,
-        command_timeout=config.statement_timeout_s + 1,
         max_inactive_connection_lifetime=300,
         init=prepare,
         server_settings={
@@ -386,7 +400,7 @@ def _stored(row: asyncpg.Record) -> StoredDocument:
 def _reason(error: BaseException) -> str:
     """For callers: what kind of failure, without addresses."""
     match error:
-        case TimeoutError() | asyncpg.QueryCanceledError():
+        case TimeoutError() | asyncpg.QueryCanceledError() | asyncpg.ConnectionDoesNotExistError():
             return "it did not answer in time"
         case asyncpg.TooManyConnectionsError():
             return "it has no free connection"
