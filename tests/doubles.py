@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ragents.config import RAGConfig
 from ragents.embeddings.hashing import HashingEmbedder
-from ragents.llm import LLMClient
+from ragents.llm.client import LLMClient
 from ragents.llm.extractive import ExtractiveChatModel
 from ragents.principal import ANONYMOUS, Principal
 from ragents.rag.cache import CacheConfig, RAGCache, get_cache

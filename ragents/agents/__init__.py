@@ -1,10 +1,8 @@
-"""The table of agents. Adding one is its file and an entry here."""
+"""Agents: LangGraph graphs over the engine. The table of them is in ragents/agents/table.py.
 
-from ragents.agents.conversations import Conversations
-from ragents.agents.langgraph_base import LangGraphAgent
-from ragents.agents.simple import SimpleAgent
+This door leads to plain values only, so that reading the settings does not load LangGraph.
+"""
+
 from ragents.agents.types import AgentAnswer, AgentConfig, Turn
 
-__all__ = ["AGENTS", "AgentAnswer", "AgentConfig", "Conversations", "LangGraphAgent", "Turn"]
-
-AGENTS: dict[str, type[LangGraphAgent]] = {agent.name: agent for agent in (SimpleAgent,)}
+__all__ = ["AgentAnswer", "AgentConfig", "Turn"]

@@ -4,14 +4,16 @@ import os
 import socket
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ragents.cli.ingest import ingest_paths
 from ragents.cli.output import ConfigOption, console, operator, run, settings
-from ragents.deployment.serving import ServingConfig, load_serving
 from ragents.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ragents.deployment.serving import ServingConfig
 
 TARGET = "ragents.deployment.bentoml_service:RAGentsService"
 
@@ -26,11 +28,12 @@ def serve(
 ) -> None:
     """Serve agents over HTTP."""
 
-    async def prepare() -> ServingConfig:
-        serving, _ = load_serving(path=config)
+    async def prepare() -> "ServingConfig":
+        loaded = settings(config)
+        serving = loaded.serving
         _check_port(host or serving.host, port or serving.port)
         if docs is not None:
-            await ingest_paths([docs], config=settings(config), principal=operator("default"))
+            await ingest_paths([docs], config=loaded, principal=operator("default"))
         return serving
 
     serving = run(prepare())

@@ -15,9 +15,7 @@ from ragents.errors import ConfigError
 
 PREFIX = "RAGENTS_"
 # Read by other parts of the system, not sections of the settings.
-OTHER_VARIABLES = frozenset(
-    {"RAGENTS_HOME", "RAGENTS_CONFIG", "RAGENTS_IMAGE", "RAGENTS_MODEL_DIR", "RAGENTS_SERVER_PID"}
-)
+OTHER_VARIABLES = frozenset({"RAGENTS_HOME", "RAGENTS_CONFIG", "RAGENTS_IMAGE", "RAGENTS_MODEL_DIR"})
 DEFAULT_FILE = "configuration.yaml"
 
 M = TypeVar("M", bound=BaseModel)

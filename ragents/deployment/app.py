@@ -8,8 +8,10 @@ from urllib.parse import unquote, urlsplit
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
-from ragents.agents import AGENTS, Conversations
-from ragents.agents.checkpointing import migrate_checkpoints, open_checkpoint_saver
+from ragents.agents.checkpointing import open_checkpoint_saver
+from ragents.agents.checkpointing.postgres import migrate_checkpoints
+from ragents.agents.conversations import Conversations
+from ragents.agents.table import AGENTS
 from ragents.config import data_home
 from ragents.deployment.config import ServiceConfig
 from ragents.embedded import open_postgres
@@ -17,8 +19,8 @@ from ragents.embeddings import open_embedder
 from ragents.embeddings.cached import CachedEmbedder
 from ragents.embeddings.types import Embedder
 from ragents.errors import ConfigError
-from ragents.llm import LLMClient, create_chat_model
-from ragents.llm.client import NamedModel
+from ragents.llm import create_chat_model
+from ragents.llm.client import LLMClient, NamedModel
 from ragents.llm.types import ModelConfig
 from ragents.rag.cache import RAGCache, get_cache
 from ragents.rag.engine import RAGEngine

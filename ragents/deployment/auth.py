@@ -1,34 +1,81 @@
-"""Who is calling. There are no keys yet: the owner of this machine, or nobody."""
+"""Who is calling: one function from a request to a Principal.
+
+While there are no keys, whoever sits at this machine may do everything, and nobody else anything. "At this machine"
+is decided by the address of the connection. What a header says can only make a caller *less* trusted:
+- a forwarding header means that a proxy on this machine stands before a caller we cannot see;
+- a Host that is a foreign domain means that a web page reaches us by DNS rebinding;
+- a foreign Origin means that a web page elsewhere sends this request through the browser of this machine's user.
+"""
 
 import ipaddress
-from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import Scope
 
 from ragents.errors import PermissionDenied
-from ragents.principal import Principal
+from ragents.principal import ANONYMOUS, Principal
 
-OWNER = Principal(tenant="default", user="anonymous", role="admin")
-"""Whoever can reach the loopback interface of a machine without keys may do what its owner may."""
-
-OPEN_PATHS = frozenset({"/livez", "/readyz", "/metrics"})
-FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
-
-
-def principal_of(client_host: str | None, headers: Mapping[bytes, bytes], path: str) -> Principal:
-    """PermissionDenied for a caller from elsewhere, probes and metrics apart.
-
-    A request that was forwarded comes from elsewhere, whatever address the header claims: on loopback stands a proxy,
-    and what a client writes into X-Forwarded-For proves nothing.
-    """
-    if path in OPEN_PATHS or (_is_loopback(client_host) and not any(name in headers for name in FORWARDED)):
-        return OWNER
-    raise PermissionDenied(
-        "only callers on this machine are served, since there are no API keys; call from loopback, or put a proxy that "
-        "authenticates and drops forwarding headers in front of it"
-    )
+OPEN_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
+LOCAL_ADMIN = Principal(tenant="default", user="anonymous", role="admin")
+FORWARDING_HEADERS = (
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-forwarded-server",
+    "x-real-ip",
+    "x-client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "via",
+)
 
 
-def _is_loopback(host: str | None) -> bool:
+def principal_of(scope: Scope) -> Principal:
+    """The caller of this request. PermissionDenied, with the remedy, for one who is not on this machine."""
+    if scope["path"] in OPEN_PATHS:
+        return ANONYMOUS  # probes and scrapes change nothing and name no tenant
+    client = scope.get("client")
+    if client is None or not _is_loopback(client[0]):
+        raise PermissionDenied(
+            "this server answers callers on its own machine only, as it has no API keys; "
+            "ask on 127.0.0.1, or reach it through an SSH tunnel (ssh -L 3000:127.0.0.1:3000 HOST)"
+        )
+    headers = Headers(scope=scope)
+    if found := next((name for name in FORWARDING_HEADERS if name in headers), None):
+        raise PermissionDenied(
+            f"the request came through a proxy (header {found!r}), so its caller may be anyone, and this server has no "
+            "API keys; ask on 127.0.0.1 directly"
+        )
+    for name, prefix in (("host", "//"), ("origin", "")):
+        sent = headers.get(name)
+        if sent is not None and not _names_this_machine(_hostname(prefix + sent)):
+            raise PermissionDenied(
+                f"{name} = {ascii(sent)[:100]} is not this machine; ask on http://127.0.0.1 or http://localhost"
+            )
+    return LOCAL_ADMIN
+
+
+def _is_loopback(address: str) -> bool:
     try:
-        return ipaddress.ip_address(host or "").is_loopback
+        parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return (mapped or parsed).is_loopback
+
+
+def _hostname(url: str) -> str:
+    """ "" for what names no host, which no rule below takes for this machine ("null", the Origin of a sandbox)."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _names_this_machine(host: str) -> bool:
+    """Loopback addresses, localhost, and names without a dot: no public DNS zone can point one of those here."""
+    if host == "":
+        return False
+    return _is_loopback(host) or host.endswith(".localhost") or not any(separator in host for separator in ".:")

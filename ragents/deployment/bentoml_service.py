@@ -4,10 +4,7 @@ BentoML's parent process and every worker import this module, so the agents' lib
 workers alone.
 """
 
-import ctypes
 import logging
-import os
-import signal
 import sys
 from contextlib import AsyncExitStack
 from functools import wraps
@@ -17,8 +14,11 @@ import bentoml
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from ragents.config import load_settings
+from ragents.deployment import process
+from ragents.deployment.config import ServiceConfig
 from ragents.deployment.http import current_request, respond
-from ragents.deployment.middleware import Front
+from ragents.deployment.middleware import Front, RealPath, create_label
 from ragents.deployment.routes import create_routes
 from ragents.deployment.schemas import (
     BatchRequest,
@@ -30,36 +30,19 @@ from ragents.deployment.schemas import (
     TableQueryRequest,
     TableQueryResponse,
 )
-from ragents.deployment.serving import load_serving
 from ragents.deployment.state import State
 from ragents.errors import ConfigError, InputError, PermissionDenied, RAGentsError
+from ragents.rag.cache.types import LAYERS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    from ragents.deployment.config import ServiceConfig
 
 __all__ = ["RAGentsService", "ServiceConfig"]
 
 log = logging.getLogger("ragents.service")
 
-SERVER_VARIABLE = "RAGENTS_SERVER_PID"
-"""Process id of the server that starts the workers: set by the first process that imports this module."""
-os.environ.setdefault(SERVER_VARIABLE, str(os.getpid()))
-EXIT_START_FAILED = 2
-PR_SET_PDEATHSIG = 1
-
 BENTOML_GRACE_S = 10
 """BentoML's own timeout comes after ours, which answers in our shape."""
-
-
-def __getattr__(name: str) -> Any:
-    """ServiceConfig is a documented name of this module, and importing it means importing every room."""
-    if name == "ServiceConfig":
-        from ragents.deployment.config import ServiceConfig
-
-        return ServiceConfig
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def endpoint(method: "Callable[[Any, Any], Awaitable[BaseModel]]") -> "Callable[[Any, Any], Awaitable[Response]]":
@@ -77,23 +60,40 @@ def endpoint(method: "Callable[[Any, Any], Awaitable[BaseModel]]") -> "Callable[
     return run
 
 
-def _load() -> Any:
+def _load() -> ServiceConfig:
     try:
-        return load_serving()
+        return load_settings(ServiceConfig)
     except ConfigError as error:
         # Here is no caller to tell: one line, and the process ends.
-        sys.exit(f"error: {error}")
+        process.say(error)
+        sys.exit(2)
 
 
-_serving, _observability = _load()
+_config = _load()
+process.prepare_listener()
 _state = State()
+
+
+class HostedService(bentoml.Service[Any]):
+    """A BentoML service whose outermost layer is ours, around BentoML's own routes, metrics and time limit too."""
+
+    def to_asgi(self, is_main: bool = True) -> Front:
+        paths = [method.route for method in self.apis.values()]
+        paths += [route.path for app, *_ in self.mount_apps for route in app.routes]
+        return Front(
+            super().to_asgi(is_main),
+            label=create_label(paths),
+            max_body_mb=_config.serving.max_body_mb,
+            access_log=_config.observability.access_log,
+        )
 
 
 @bentoml.service(
     name="ragents",
-    workers=_serving.workers,
-    traffic={"timeout": _serving.timeout_s + BENTOML_GRACE_S},
-    http={"host": _serving.host, "port": _serving.port},
+    service_class=HostedService,
+    workers=_config.serving.workers,
+    traffic={"timeout": _config.serving.timeout_s + BENTOML_GRACE_S},
+    http={"host": _config.serving.host, "port": _config.serving.port},
     endpoints={"livez": "/livez", "readyz": "/readyz"},
     logging={"access": {"enabled": False}},
 )
@@ -105,21 +105,19 @@ class RAGentsService:
 
     @bentoml.on_startup
     async def start(self) -> None:
-        _end_with_server()
+        process.end_with_listener()
         try:
             await self.initialize()
         except RAGentsError as error:
-            _give_up(error)
+            process.give_up(error)
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
         await self.close()
 
-    async def initialize(self, config: "ServiceConfig | None" = None) -> None:
+    async def initialize(self, config: ServiceConfig | None = None) -> None:
         """Open everything; outside of BentoML call it yourself, and `close` at the end."""
-        from ragents.config import load_settings
         from ragents.deployment.app import open_app
-        from ragents.deployment.config import ServiceConfig
         from ragents.deployment.health import Health
         from ragents.deployment.observability.logs import configure_logging
         from ragents.deployment.observability.metrics import get_metrics
@@ -173,33 +171,12 @@ class RAGentsService:
 
 
 def _layer(name: str | None) -> Any:
-    from ragents.rag.cache.types import LAYERS
-
     if name is not None and name not in LAYERS:
         raise InputError(f"layer = {name!r}: expected one of {', '.join(LAYERS)}", field="layer")
     return name
 
 
-def _end_with_server() -> None:
-    """A worker whose server was killed would go on holding the port and the embedded Postgres (Linux)."""
-    if sys.platform == "linux" and _started_by_server():
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-
-
-def _started_by_server() -> bool:
-    return os.environ.get(SERVER_VARIABLE) == str(os.getppid())
-
-
-def _give_up(error: RAGentsError) -> None:
-    """One clear line, and the whole server ends: a worker that BentoML starts again and again helps nobody."""
-    sys.stderr.write(f"error: {error}\n")
-    sys.stderr.flush()
-    if _started_by_server():
-        os.kill(os.getppid(), signal.SIGTERM)
-    os._exit(EXIT_START_FAILED)
-
-
-# GET and DELETE beside BentoML's POST routes, and our layer around all of them.
-_service: Any = RAGentsService  # the decorator has made a bentoml.Service of the class
+# GET and DELETE beside BentoML's POST routes.
+_service: Any = RAGentsService  # the decorator has made a HostedService of the class
 _service.mount_asgi_app(create_routes(_state), path="/")
-_service.add_asgi_middleware(Front, max_body_mb=_serving.max_body_mb, access_log=_observability.access_log)
+_service.add_asgi_middleware(RealPath)

@@ -139,7 +139,7 @@ def parse(model: type[M], content_type: str, body: bytes) -> M:
     if media_type != "application/json":
         raise UnsupportedMediaType(f"content-type = {media_type!r}: expected application/json")
     try:
-        value = json.loads(body)
+        value = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise errors.InputError(f"the body is not JSON: {error}", code="invalid_json") from None
     value = _clean(value)
@@ -170,6 +170,11 @@ def _input_error(error: ValidationError, prefix: str) -> errors.InputError:
     return errors.InputError(f"{name} = {_shown(problem['input'])}: {message}", field=name)
 
 
+def _refuse_constant(name: str) -> None:
+    """Python's reader takes NaN and Infinity, which JSON does not have and no database compares."""
+    raise ValueError(f"{name} is no JSON value")
+
+
 def _clean(value: Any) -> Any:
     """JSON can spell what no database stores and no client can read back: NUL and lone surrogates."""
     match value:
@@ -177,6 +182,8 @@ def _clean(value: Any) -> Any:
             return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
         case list():
             return [_clean(each) for each in value]
+        case float() if not math.isfinite(value):
+            raise errors.InputError("the body is not JSON: a number is beyond all bounds", code="invalid_json")
         case dict():
             return {_clean(key): _clean(each) for key, each in value.items()}
         case _:

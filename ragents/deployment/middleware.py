@@ -5,6 +5,7 @@ import gzip
 import json
 import logging
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from starlette.datastructures import MutableHeaders
@@ -32,17 +33,52 @@ DRAIN_BYTES, DRAIN_TIMEOUT_S = 64 * MEGABYTE, 5.0
 """What is read and thrown away of a body that is too large: a client still writing would not see the answer."""
 
 
-class Front:
-    """ASGI middleware around everything that BentoML serves."""
+SYSTEM_PATHS = ("/", "/livez", "/readyz", "/metrics", "/docs.json", "/schema.json")
+OTHER_PATHS = "/*"
+PATH_KEY = "ragents.path"
 
-    def __init__(self, app: ASGIApp, *, max_body_mb: float, access_log: bool) -> None:
+
+def create_label(paths: Sequence[str]) -> Callable[[str], str]:
+    """From a path to the route it belongs to. `paths` may have parameters: /documents/{id}."""
+    plain = frozenset([*SYSTEM_PATHS, *(path for path in paths if "{" not in path)])
+    prefixes = {path.partition("{")[0]: path for path in paths if "{" in path}
+
+    def label(path: str) -> str:
+        if path in plain:
+            return path
+        return next((route for prefix, route in prefixes.items() if path.startswith(prefix)), OTHER_PATHS)
+
+    return label
+
+
+class RealPath:
+    """The innermost layer: routing sees the path that was asked for."""
+
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if PATH_KEY in scope:
+            scope = {**scope, "path": scope[PATH_KEY]}
+        await self._app(scope, receive, send)
+
+
+class Front:
+    """ASGI middleware around all of BentoML.
+
+    In between BentoML sees the route instead of the path: its metrics keep one series per value for as long as the
+    server runs.
+    """
+
+    def __init__(self, app: ASGIApp, *, label: Callable[[str], str], max_body_mb: float, access_log: bool) -> None:
+        self.app = app
+        self._label = label
         self._max_body_bytes = int(max_body_mb * MEGABYTE)
         self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         headers = dict(scope["headers"])
         request_id = request_id_from(headers.get(b"x-request-id", b"").decode("latin-1"))
@@ -51,9 +87,10 @@ class Front:
         answer = _Answer(scope, send, context, headers)
         body = _Body(receive, self._max_body_bytes, headers)
         try:
-            context.principal = principal_of((scope.get("client") or (None,))[0], headers, scope["path"])
+            context.principal = principal_of(scope)
             await body.check_declared()
-            await self._app(scope, body.receive, answer.send)
+            inner = {**scope, "path": self._label(scope["path"]), PATH_KEY: scope["path"]}
+            await self.app(inner, body.receive, answer.send)
         except RAGentsError as error:
             if not answer.started:
                 await self._refuse(error, context, scope, receive, answer)

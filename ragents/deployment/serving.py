@@ -1,13 +1,11 @@
-"""Settings of the server itself. Kept free of the agents' libraries: BentoML's parent process reads them too."""
+"""Settings of the server itself."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from ragents.config.base import Config
-from ragents.config.loading import load_settings
 
 
 class ServingConfig(Config):
@@ -34,20 +32,3 @@ class ObservabilityConfig(Config):
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     access_log: bool = False
-
-
-class _ServerSections(Config):
-    """The other sections are for ServiceConfig to check."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    serving: ServingConfig = Field(default_factory=ServingConfig)
-    observability: ObservabilityConfig = Field(default_factory=ObservabilityConfig)
-
-
-def load_serving(
-    *, path: Path | None = None, environ: Mapping[str, str] | None = None, arguments: Mapping[str, Any] | None = None
-) -> tuple[ServingConfig, ObservabilityConfig]:
-    """ConfigError as from load_settings."""
-    sections = load_settings(_ServerSections, path=path, environ=environ, arguments=arguments)
-    return sections.serving, sections.observability

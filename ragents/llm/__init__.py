@@ -1,22 +1,26 @@
 """Language models: LangChain's BaseChatModel is the port; `create_chat_model` picks the backend."""
 
-from langchain_core.language_models import BaseChatModel
+from typing import TYPE_CHECKING
 
 from ragents.errors import ConfigError
-from ragents.llm.client import LLMClient
-from ragents.llm.extractive import EmbedTexts, ExtractiveChatModel
-from ragents.llm.types import ModelConfig
+from ragents.llm.types import EmbedTexts, ModelConfig
 
-__all__ = ["EmbedTexts", "ExtractiveChatModel", "LLMClient", "ModelConfig", "create_chat_model"]
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+__all__ = ["EmbedTexts", "ModelConfig", "create_chat_model"]
 
 
-def create_chat_model(config: ModelConfig, *, embed: EmbedTexts) -> BaseChatModel:
+def create_chat_model(config: ModelConfig, *, embed: EmbedTexts) -> "BaseChatModel":
     """The chat model that `config` names. `embed` serves the extractive one."""
+    # Imported here: a process loads the libraries of the backend it uses, and reading the settings none.
     match config.provider:
         case "extractive":
+            from ragents.llm.extractive import ExtractiveChatModel  # noqa: PLC0415
+
             return ExtractiveChatModel(embed=embed)
         case "openai":
-            from ragents.llm.openai import create_openai_model  # noqa: PLC0415  # half a second that extractive spares
+            from ragents.llm.openai import create_openai_model  # noqa: PLC0415
 
             return create_openai_model(config)
         case other:

@@ -5,7 +5,7 @@ the point (measured on real questions), so answers carry the model's name "extra
 """
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,15 +13,11 @@ from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackMana
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
-from numpy.typing import NDArray
 from pydantic import ConfigDict
 
 from ragents.llm.passages import Passage, passages_of, question_of
 from ragents.llm.sentences import split_sentences
-
-Vectors = NDArray[np.float32]
-EmbedTexts = Callable[[Sequence[str]], Awaitable[Vectors]]
-"""(n texts) -> (n, dimension), rows of length 1."""
+from ragents.llm.types import EmbedTexts, Vectors
 
 MAX_SENTENCES = 24
 """Sentences embedded per answer: 28 took 215 ms on two cores, so the rest is dropped by word overlap first."""

@@ -1,10 +1,17 @@
-"""Settings of the language model."""
+"""Settings of the language model, and what the extractive one is handed."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, SecretStr
 
 from ragents.config.base import Config
+
+Vectors = NDArray[np.float32]
+EmbedTexts = Callable[[Sequence[str]], Awaitable[Vectors]]
+"""(n texts) -> (n, dimension), rows of length 1."""
 
 
 class ModelConfig(Config):

@@ -153,6 +153,7 @@ def test_in_an_image_without_a_dsn_it_refuses_to_start(home: Path) -> None:
         check=False,
     )
     output = done.stderr + done.stdout
+    assert done.returncode == 1
     assert "store.dsn is not set, and in an image there is no embedded Postgres" in output
     assert "RAGENTS_STORE__DSN" in output
     assert "Traceback" not in output

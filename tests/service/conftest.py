@@ -28,7 +28,8 @@ async def asgi(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[object
     from ragents.deployment.bentoml_service import RAGentsService, _state
 
     app = RAGentsService.to_asgi()
-    async with app.router.lifespan_context(app):
+    starlette = app.app  # inside our outermost layer
+    async with starlette.router.lifespan_context(starlette):
         for uri, text in TEXTS.items():
             await add_document(_state.app.engine, uri, [text])
         yield app
@@ -41,7 +42,7 @@ def client_from(app: object, host: str | None) -> httpx.AsyncClient:
         client=(host, 50_000),  # type: ignore[arg-type]
         raise_app_exceptions=False,
     )
-    return httpx.AsyncClient(transport=transport, base_url="http://test", timeout=30)
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=30)
 
 
 @pytest.fixture

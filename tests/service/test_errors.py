@@ -55,7 +55,18 @@ async def test_a_bad_question_is_400_and_names_field_value_and_remedy(
     assert "Traceback" not in caplog.text
 
 
-@pytest.mark.parametrize("content", ['{"query":', "", "nonsense", '{"query": "x"}}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"query":',
+        "",
+        "nonsense",
+        '{"query": "x"}}',
+        "[" * 100_000,
+        '{"query": NaN}',
+        '{"query": "x", "filters": {"a": 1e999}}',
+    ],
+)
 async def test_broken_json_is_400(client: httpx.AsyncClient, content: str, caplog: pytest.LogCaptureFixture) -> None:
     check(await client.post("/query", content=content, headers=JSON), 400, "invalid_json")
     assert "Traceback" not in caplog.text
@@ -129,7 +140,7 @@ async def test_a_chunked_body_is_counted_and_413(client: httpx.AsyncClient) -> N
 
 @pytest.mark.parametrize("path", ["/query", "/cache/stats", "/health", "/docs.json", "/api/v1/documents"])
 async def test_a_caller_from_elsewhere_is_403(stranger: httpx.AsyncClient, path: str) -> None:
-    check(await stranger.get(path), 403, "permission_denied", "loopback")
+    check(await stranger.get(path), 403, "permission_denied", "own machine", "API keys")
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
@@ -140,6 +151,21 @@ async def test_probes_and_metrics_are_open(stranger: httpx.AsyncClient, path: st
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP"])
 async def test_a_forwarded_request_is_not_a_local_one(client: httpx.AsyncClient, header: str) -> None:
     check(await client.get("/agents", headers={header: "127.0.0.1"}), 403, "permission_denied")
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [("Host", "evil.example.org"), ("Host", "192.0.2.1:3000"), ("Origin", "https://evil.example"), ("Origin", "null")],
+)
+async def test_a_page_of_another_site_cannot_ask_through_the_browser(
+    client: httpx.AsyncClient, header: str, value: str
+) -> None:
+    check(await client.get("/agents", headers={header: value}), 403, "permission_denied", "not this machine")
+
+
+@pytest.mark.parametrize("value", ["localhost:3000", "127.0.0.1:3000", "[::1]:3000", "my-laptop"])
+async def test_names_of_this_machine_are_served(client: httpx.AsyncClient, value: str) -> None:
+    assert (await client.get("/agents", headers={"Host": value})).status_code == 200
 
 
 async def test_unknown_bearers_are_ignored(client: httpx.AsyncClient) -> None:
@@ -175,7 +201,7 @@ async def test_a_store_that_is_down_is_503_with_retry_after(
 
 
 async def test_a_model_that_is_down_is_503(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ragents.llm import LLMClient
+    from ragents.llm.client import LLMClient
 
     async def down(*_: object, **__: object) -> None:
         raise ModelUnavailable("main: timed out")

@@ -177,6 +177,16 @@ async def test_metrics_count_questions_by_bounded_labels(client: httpx.AsyncClie
     assert 'rag_cache_hits_total{layer="answer"}' in text
 
 
+async def test_the_metrics_of_bentoml_keep_one_series_per_route(client: httpx.AsyncClient) -> None:
+    for n in range(5):
+        await client.get(f"/nowhere/{n}")
+        await client.get(f"/api/v1/documents/{n}")
+    text = (await client.get("/metrics")).text
+    assert 'endpoint="/*"' in text
+    assert 'endpoint="/api/v1/documents/{document_id}"' in text
+    assert "/nowhere/" not in text
+
+
 async def test_the_openapi_page_knows_the_routes(client: httpx.AsyncClient) -> None:
     paths = (await client.get("/docs.json")).json()["paths"]
     assert {"/query", "/query/batch", "/api/v1/query", "/cache/clear"} <= set(paths)

@@ -15,6 +15,7 @@ from psycopg import sql
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from ragents.agents.checkpointing.serializer import strict_serializer
 from ragents.agents.checkpointing.types import CheckpointConfig
 from ragents.errors import BackendUnavailable, ConfigError
 
@@ -24,11 +25,6 @@ SCHEMA = "ragents_threads"
 MIGRATION_LOCK = 7_210_431_002
 MIGRATION_WAIT_S = 60.0
 RECONNECT_TIMEOUT_S = 5.0
-
-
-def strict_serializer() -> JsonPlusSerializer:
-    """Only LangGraph's and LangChain's own safe types: the default would call a function that a forged row names."""
-    return JsonPlusSerializer(allowed_msgpack_modules=None)
 
 
 async def migrate_checkpoints(migrate_dsn: str, *, app_role: str) -> None:

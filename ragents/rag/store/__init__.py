@@ -4,8 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from ragents.errors import ConfigError
-from ragents.rag.store.memory import MemoryVectorStore
-from ragents.rag.store.pgvector import open_pgvector
 from ragents.rag.store.types import SearchQuery, StoreConfig, Upserted, VectorStore
 
 __all__ = ["SearchQuery", "StoreConfig", "Upserted", "VectorStore", "open_store"]
@@ -14,10 +12,15 @@ __all__ = ["SearchQuery", "StoreConfig", "Upserted", "VectorStore", "open_store"
 @asynccontextmanager
 async def open_store(config: StoreConfig, *, dsn: str | None = None) -> AsyncIterator[VectorStore]:
     """The store that `config` names; `dsn` instead of the configured one (the embedded Postgres)."""
+    # Imported here: reading the settings must not load a driver.
     match config.backend:
         case "memory":
+            from ragents.rag.store.memory import MemoryVectorStore  # noqa: PLC0415
+
             yield MemoryVectorStore()
         case "postgres":
+            from ragents.rag.store.pgvector import open_pgvector  # noqa: PLC0415
+
             url = dsn or (config.dsn.get_secret_value() if config.dsn else None)
             if url is None:
                 raise ConfigError("store.dsn is not set; set RAGENTS_STORE__DSN")

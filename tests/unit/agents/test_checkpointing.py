@@ -10,8 +10,10 @@ from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-from ragents.agents import SimpleAgent, Turn
-from ragents.agents.checkpointing import CheckpointConfig, migrate_checkpoints, open_checkpoint_saver
+from ragents.agents import Turn
+from ragents.agents.checkpointing import CheckpointConfig, open_checkpoint_saver
+from ragents.agents.checkpointing.postgres import migrate_checkpoints
+from ragents.agents.simple import SimpleAgent
 from ragents.deployment.app import APP_ROLE
 from ragents.errors import BackendUnavailable, ConfigError
 from ragents.principal import Principal

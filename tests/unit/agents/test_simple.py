@@ -8,12 +8,14 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatResult
 from langgraph.checkpoint.memory import InMemorySaver
 
-from ragents.agents import AGENTS, AgentConfig, Conversations, LangGraphAgent, Turn
-from ragents.agents.checkpointing import strict_serializer
-from ragents.agents.langgraph_base import history_digest, thread_config
+from ragents.agents import AgentConfig, Turn
+from ragents.agents.checkpointing.serializer import strict_serializer
+from ragents.agents.conversations import Conversations
+from ragents.agents.langgraph_base import LangGraphAgent, history_digest, thread_config
 from ragents.agents.simple import SimpleAgent
+from ragents.agents.table import AGENTS
 from ragents.errors import DeadlineExceeded, InputError, ModelUnavailable
-from ragents.llm import LLMClient
+from ragents.llm.client import LLMClient
 from ragents.principal import ANONYMOUS, Principal
 from tests.doubles import add_document, make_cache, make_engine
 

@@ -8,8 +8,8 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.outputs import ChatResult
 
 from ragents.errors import ConfigError, ModelUnavailable
-from ragents.llm import LLMClient, ModelConfig, create_chat_model
-from ragents.llm.client import NamedModel
+from ragents.llm import ModelConfig, create_chat_model
+from ragents.llm.client import LLMClient, NamedModel
 
 ASK = [HumanMessage("hello")]
 

@@ -1,0 +1,68 @@
+"""The processes of `bentoml serve`: one that listens and starts workers again and again, and the workers.
+
+A worker that cannot start because of a missing neighbour could not start the second time either: it says why in one
+line and asks the listening process to end, which then exits with a status that says so.
+"""
+
+import atexit
+import ctypes
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+
+from bentoml import server_context
+
+from ragents.errors import RAGentsError
+
+LISTENER_VARIABLE = "_RAGENTS_LISTENER"  # not RAGENTS_...: those are settings
+EXIT_START_FAILED = 1
+PR_SET_PDEATHSIG = 1
+
+
+def prepare_listener() -> None:
+    """In the listening process, before it starts workers: SIGUSR1 from one of them means that no start can succeed."""
+    if server_context.worker_index is not None or threading.current_thread() is not threading.main_thread():
+        return
+    failed = False
+
+    def fail(_signum: int, _frame: FrameType | None) -> None:
+        nonlocal failed
+        failed = True
+        os.kill(os.getpid(), signal.SIGTERM)  # the orderly end of all workers
+
+    def exit_failed() -> None:
+        if failed:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(EXIT_START_FAILED)  # BentoML itself always ends with 0
+
+    os.environ[LISTENER_VARIABLE] = str(os.getpid())
+    signal.signal(signal.SIGUSR1, fail)
+    atexit.register(exit_failed)
+
+
+def started_by_listener() -> bool:
+    """Whether this is a worker of a listening process that `prepare_listener` has prepared."""
+    return os.environ.get(LISTENER_VARIABLE) == str(os.getppid())
+
+
+def give_up(error: RAGentsError) -> None:
+    """End a worker that cannot start, and its listening process with it. Elsewhere the error goes to the caller."""
+    if not started_by_listener():
+        raise error
+    say(error)
+    os.kill(os.getppid(), signal.SIGUSR1)
+    os._exit(EXIT_START_FAILED)  # what had opened is closed; raising would print a trace
+
+
+def end_with_listener() -> None:
+    """A worker whose listening process was killed would go on holding the port and the embedded Postgres (Linux)."""
+    if sys.platform == "linux" and started_by_listener():
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+def say(error: RAGentsError) -> None:
+    sys.stderr.write(f"error: {error}\n")
+    sys.stderr.flush()
