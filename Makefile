@@ -53,6 +53,9 @@ test-extras: .venv-extras/.ready  ## run the tests of the optional backends (tor
 	@.venv-extras/bin/pip $(QUIET) install --no-deps --no-build-isolation -e .
 	@touch $@
 
+bench: setup  ## run the benchmarks, or one (SUITE=start)
+	$(BIN)/python -m benchmarks $(SUITE)
+
 format: setup  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .

@@ -6,16 +6,15 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 import asyncpg
 
 from ragents.embeddings.types import Vectors
-from ragents.errors import ConfigError, Conflict, InputError, NotFound, StoreUnavailable
+from ragents.errors import Conflict, NotFound, StoreUnavailable
 from ragents.principal import Principal
-from ragents.rag.store.pgvector.codec import encode_vector, register
-from ragents.rag.store.pgvector.migrate import check_schema, check_vector_version
+from ragents.rag.store.pgvector.codec import encode_vector
 from ragents.rag.store.pgvector.queries import load_queries
+from ragents.rag.store.pgvector.rows import clean_json, clean_name, document_uuid, reason_of, source_of, stored_of
 from ragents.rag.store.text import clean, other_model, unknown_collection
 from ragents.rag.store.types import SearchQuery, StoreConfig, Upserted
 from ragents.rag.types import Chunk, Collection, Document, Source, StoredDocument
@@ -106,7 +105,7 @@ class PgVectorStore:
                     query.top_k,
                     max(query.candidates, query.top_k),
                     query.dense_weight,
-                    json.dumps(_clean_json(dict(query.filters))),
+                    json.dumps(clean_json(dict(query.filters))),
                     self._exact_below,
                 )
             except asyncpg.NoDataFoundError:
@@ -116,10 +115,10 @@ class PgVectorStore:
                     f"collection {query.collection!r} holds vectors of another dimension than the encoder's "
                     f"({len(query.embedding) if query.embedding is not None else 0}); use the model it was made with"
                 ) from error
-        return [_source(row) for row in rows]
+        return [source_of(row) for row in rows]
 
     async def delete(self, document_id: str, *, principal: Principal) -> StoredDocument:
-        tenant, key = principal.tenant, _uuid(document_id)
+        tenant, key = principal.tenant, document_uuid(document_id)
         async with self._as(tenant, statements=4) as db:
             row = await db.fetchrow(SQL["get_document"], tenant, key)
             if row is None:
@@ -132,27 +131,27 @@ class PgVectorStore:
             words = await db.fetchval(SQL["document_words"], tenant, row["collection_id"], key)
             await db.execute(SQL["delete_document"], tenant, key)
             await db.execute(SQL["change_collection"], tenant, row["collection_id"], -1, -row["chunks"], -words)
-        return _stored(row)
+        return stored_of(row)
 
     async def count(self, *, principal: Principal, collection: str | None = None) -> int:
         async with self._as(principal.tenant) as db:
-            total: int = await db.fetchval(SQL["count_chunks"], principal.tenant, _clean_name(collection))
+            total: int = await db.fetchval(SQL["count_chunks"], principal.tenant, clean_name(collection))
         return total
 
     async def documents(
         self, *, principal: Principal, collection: str | None = None, limit: int = 100, after: str | None = None
     ) -> list[StoredDocument]:
-        last = _uuid(after, field="after") if after is not None else None
+        last = document_uuid(after, field="after") if after is not None else None
         async with self._as(principal.tenant) as db:
-            rows = await db.fetch(SQL["list_documents"], principal.tenant, _clean_name(collection), last, limit)
-        return [_stored(row) for row in rows]
+            rows = await db.fetch(SQL["list_documents"], principal.tenant, clean_name(collection), last, limit)
+        return [stored_of(row) for row in rows]
 
     async def document(self, document_id: str, *, principal: Principal) -> StoredDocument:
         async with self._as(principal.tenant) as db:
-            row = await db.fetchrow(SQL["get_document"], principal.tenant, _uuid(document_id))
+            row = await db.fetchrow(SQL["get_document"], principal.tenant, document_uuid(document_id))
         if row is None:
             raise NotFound("document", document_id)
-        return _stored(row)
+        return stored_of(row)
 
     async def content_hashes(self, *, principal: Principal, collection: str) -> dict[str, str]:
         async with self._as(principal.tenant) as db:
@@ -229,7 +228,7 @@ class PgVectorStore:
         found: asyncpg.Record | None,
     ) -> tuple[uuid.UUID, int]:
         common = (clean(document.title), document.format, document.content_hash, chunks, document.size_bytes)
-        metadata = json.dumps(_clean_json(dict(document.metadata)))
+        metadata = json.dumps(clean_json(dict(document.metadata)))
         if found is not None:
             version = await db.fetchval(SQL["replace_document"], tenant, found["id"], *common, metadata)
             return found["id"], version
@@ -291,118 +290,4 @@ class PgVectorStore:
                     watchdog.cancel()
         except UNREACHABLE as error:
             log.warning("store: %s: %s", type(error).__name__, error)
-            raise StoreUnavailable(_reason(error), retry_after_s=RETRY_AFTER_S) from error
-
-
-@asynccontextmanager
-async def open_pgvector(
-    dsn: str, config: StoreConfig, *, exact_below: int = EXACT_BELOW
-) -> AsyncIterator[PgVectorStore]:
-    """The store for the role of `dsn`. ConfigError unless schema, pgvector and its rights are as they must be."""
-    try:
-        checked = await asyncpg.connect(dsn, timeout=config.connect_timeout_s)
-    except (asyncpg.InvalidCatalogNameError, asyncpg.InvalidAuthorizationSpecificationError) as error:
-        raise ConfigError(f"store.dsn is refused by Postgres: {error}; correct user, password or database") from error
-    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-        raise StoreUnavailable(f"no connection to Postgres ({_reason(error)})") from error
-    try:
-        schema = await _check(checked)
-    finally:
-        await checked.close(timeout=config.connect_timeout_s)
-
-    async def prepare(connection: asyncpg.Connection) -> None:
-        await register(connection, schema=schema)
-
-    pool = await asyncpg.create_pool(
-        dsn,
-        min_size=0,  # with a floor asyncpg logs a trace for every second of an outage
-        max_size=config.pool_size,
-        timeout=config.connect_timeout_s,
-        max_inactive_connection_lifetime=300,
-        init=prepare,
-        server_settings={
-            "statement_timeout": str(int(config.statement_timeout_s * 1000)),
-            "search_path": f"pg_catalog, {schema}",
-            "application_name": "ragents",
-        },
-    )
-    store = PgVectorStore(pool, config, exact_below=exact_below)
-    try:
-        yield store
-    finally:
-        await store.close()
-
-
-async def _check(connection: asyncpg.Connection) -> str:
-    """The schema of the extension vector, once everything is as it must be."""
-    vector = await connection.fetchrow(SQL["vector_version"])
-    check_vector_version(vector["version"] if vector else None)
-    await check_schema(connection)
-    role = await connection.fetchrow(SQL["own_role"])
-    problem = next((word for word in ("superuser", "bypasses", "owner") if role[word]), None)
-    if problem is not None:
-        is_what = {
-            "superuser": "is a superuser",
-            "bypasses": "bypasses row-level security",
-            "owner": "owns the tables",
-        }[problem]
-        raise ConfigError(
-            f"store.dsn logs in as {role['name']!r}, which {is_what}: tenants would not be kept apart; give store.dsn "
-            "a plain role (`ragents db migrate` makes it) and keep this one in store.migrate_dsn"
-        )
-    return str(vector["schema"])
-
-
-def _clean_name(name: str | None) -> str | None:
-    return None if name is None else clean(name)
-
-
-def _clean_json(value: Any) -> Any:
-    match value:
-        case str():
-            return clean(value)
-        case dict():
-            return {clean(str(key)): _clean_json(each) for key, each in value.items()}
-        case _:
-            return value
-
-
-def _uuid(text: str, *, field: str | None = None) -> uuid.UUID:
-    """A malformed id is an unknown one; a malformed cursor is the caller's mistake."""
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        if field is not None:
-            raise InputError(f"{field} = {text!r}: expected the id of a document", field=field) from None
-        raise NotFound("document", text) from None
-
-
-def _source(row: asyncpg.Record) -> Source:
-    return Source(
-        id=str(row["chunk_id"]),
-        document_id=str(row["document_id"]),
-        uri=row["uri"],
-        title=row["title"],
-        text=row["body"],
-        score=row["score"],
-        page=row["page"],
-        headings=tuple(row["headings"]),
-        similarity=row["similarity"],
-        metadata=json.loads(row["metadata"]),
-    )
-
-
-def _stored(row: asyncpg.Record) -> StoredDocument:
-    values = {key: value for key, value in row.items() if key != "collection_id"}
-    return StoredDocument(**{**values, "id": str(row["id"]), "metadata": json.loads(row["metadata"])})
-
-
-def _reason(error: BaseException) -> str:
-    """For callers: what kind of failure, without addresses."""
-    match error:
-        case TimeoutError() | asyncpg.QueryCanceledError() | asyncpg.ConnectionDoesNotExistError():
-            return "it did not answer in time"
-        case asyncpg.TooManyConnectionsError():
-            return "it has no free connection"
-        case _:
-            return f"it cannot be reached ({type(error).__name__})"
+            raise StoreUnavailable(reason_of(error), retry_after_s=RETRY_AFTER_S) from error

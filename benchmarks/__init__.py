@@ -1,0 +1,1 @@
+"""Benchmarks: programs that measure ours beside a peer or a floor, in one run. `make bench SUITE=name`."""
