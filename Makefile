@@ -40,7 +40,7 @@ test-e2e: setup  ## run the tests that start a server
 	$(BIN)/pytest tests/e2e $(ARGS)
 
 test-extras: .venv-extras/.ready  ## run the tests of the optional backends (torch), in an environment of their own
-	HF_HUB_OFFLINE=1 .venv-extras/bin/pytest tests/extras $(ARGS)
+	HF_HUB_OFFLINE=1 .venv-extras/bin/pytest -m extras tests/extras tests/conformance $(ARGS)
 
 # torch first and by itself: the index decides which build fits this machine.
 .venv-extras/.ready: requirements/extras.txt requirements/weights.txt

@@ -1,37 +1,42 @@
 """Embeddings: the Embedder port, and one file per backend."""
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from ragents.config.rag_config import DEFAULT_EMBEDDING_MODEL
+from ragents.embeddings.local import LocalEmbedder
 from ragents.embeddings.types import Embedder, EmbeddingConfig, Vectors
 
-__all__ = ["Embedder", "EmbeddingConfig", "Vectors", "open_embedder"]
+__all__ = ["Embedder", "EmbeddingConfig", "Vectors", "create_embedder", "open_embedder"]
 
 
-@asynccontextmanager
-async def open_embedder(config: EmbeddingConfig, *, model: str = DEFAULT_EMBEDDING_MODEL) -> AsyncIterator[Embedder]:
-    """The embedder that `config` names, loaded; ConfigError or MissingExtra when it cannot be."""
+def create_embedder(config: EmbeddingConfig, *, model: str = DEFAULT_EMBEDDING_MODEL) -> Embedder:
+    """The embedder that `config` names. One with a model is a LocalEmbedder, which loads in its `async with`.
+
+    Raises MissingExtra when the backend's packages are not installed.
+    """
     # Imported here: a process loads the libraries of the backend it uses, and no other's.
     match config.backend:
         case "hashing":
             from ragents.embeddings.hashing import HashingEmbedder  # noqa: PLC0415
 
-            yield HashingEmbedder()
+            return HashingEmbedder()
         case "onnx":
-            from ragents.embeddings.onnx import OnnxEmbedder  # noqa: PLC0415
+            from ragents.embeddings.onnx import OnnxEncoder  # noqa: PLC0415
 
-            encoder = await asyncio.to_thread(OnnxEmbedder.load, config, model=model)
-            try:
-                yield encoder
-            finally:
-                await asyncio.to_thread(encoder.close)
+            return LocalEmbedder(model, partial(OnnxEncoder.load, config, model=model))
         case "sentence_transformers":
-            from ragents.embeddings.sentence_transformers import SentenceTransformersEmbedder  # noqa: PLC0415
+            from ragents.embeddings.sentence_transformers import TorchEncoder  # noqa: PLC0415
 
-            torch_encoder = await asyncio.to_thread(SentenceTransformersEmbedder.load, config, model=model)
-            try:
-                yield torch_encoder
-            finally:
-                await asyncio.to_thread(torch_encoder.close)
+            return LocalEmbedder(model, partial(TorchEncoder.load, config, model=model))
+
+
+@asynccontextmanager
+async def open_embedder(config: EmbeddingConfig, *, model: str = DEFAULT_EMBEDDING_MODEL) -> AsyncIterator[Embedder]:
+    """The embedder that `config` names, loaded in a thread; ConfigError or MissingExtra when it cannot be."""
+    async with AsyncExitStack() as stack:
+        embedder = create_embedder(config, model=model)
+        if isinstance(embedder, LocalEmbedder):
+            await stack.enter_async_context(embedder)
+        yield embedder

@@ -4,69 +4,38 @@ Pooling and L2 normalisation are part of the graph. Architecture: Devlin et al. 
 Reimers and Gurevych 2019 (arXiv 1908.10084). Cosine to the torch model's output is above .9999999.
 """
 
-import json
 import math
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from ragents.embeddings.model_folder import BertShape
 from ragents.errors import ConfigError
 
 OPSET = 17
 IR_VERSION = 8
 """What opset 17 came with, so that older runtimes read the graph, too."""
 
-Pooling = Literal["mean", "cls"]
 
+def build_graph(weights: Path, shape: BertShape) -> bytes:
+    """Inputs input_ids and attention_mask, int64 (batch, tokens); output embedding, float32 (batch, hidden), unit rows.
 
-@dataclass(frozen=True, slots=True)
-class BertShape:
-    layers: int
-    heads: int
-    hidden: int
-    epsilon: float
-    pooling: Pooling
-
-
-def read_shape(folder: Path) -> BertShape:
-    """From config.json and 1_Pooling/config.json; ConfigError for what this graph cannot express."""
-    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    kind, activation = config.get("model_type"), config.get("hidden_act")
-    if kind != "bert" or activation != "gelu" or config.get("position_embedding_type", "absolute") != "absolute":
+    Raises ConfigError when the file is damaged or holds another architecture.
+    """
+    try:
+        return _Builder(shape, load_file(weights)).build()
+    except KeyError as error:
         raise ConfigError(
-            f"{folder}: a {kind!r} model with {activation!r} and no onnx/model.onnx; BERT with gelu is built from "
-            "weights, others need their ONNX file or the sentence_transformers backend"
-        )
-    return BertShape(
-        layers=config["num_hidden_layers"],
-        heads=config["num_attention_heads"],
-        hidden=config["hidden_size"],
-        epsilon=config.get("layer_norm_eps", 1e-12),
-        pooling=_read_pooling(folder),
-    )
-
-
-def _read_pooling(folder: Path) -> Pooling:
-    file = folder / "1_Pooling" / "config.json"
-    if not file.is_file():
-        return "mean"
-    modes: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    if modes.get("pooling_mode_cls_token"):
-        return "cls"
-    if modes.get("pooling_mode_mean_tokens"):
-        return "mean"
-    raise ConfigError(f"{file}: only mean and cls pooling are supported by the onnx backend")
-
-
-def build_graph(folder: Path, weights: Path) -> bytes:
-    """Inputs input_ids and attention_mask, int64 (batch, tokens); output embedding, float32 (batch, hidden)."""
-    return _Builder(read_shape(folder), load_file(weights)).build()
+            f"{weights} has no tensor {error}; it is not the BERT that its config.json describes"
+        ) from None
+    except (SafetensorError, ValueError, onnx.checker.ValidationError) as error:
+        raise ConfigError(f"{weights} cannot be read: {error}; install the model again") from error
 
 
 class _Builder:
@@ -97,7 +66,8 @@ class _Builder:
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
         onnx.checker.check_model(model)
-        serialized: bytes = model.SerializeToString()
+        # Deterministic, since the file is named by its content and several processes may write it at once.
+        serialized: bytes = model.SerializeToString(deterministic=True)
         return serialized
 
     def _embed(self) -> str:

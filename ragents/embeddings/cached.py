@@ -6,19 +6,23 @@ from typing import Protocol
 
 import numpy as np
 
+from ragents.embeddings.texts import read_text, read_texts
 from ragents.embeddings.types import Embedder, Vectors
+from ragents.errors import TextTooLong
 
 
 class VectorCache(Protocol):
     """What this room needs of a cache; ragents.rag.cache.RAGCache is one."""
 
-    async def get_many(self, keys: Sequence[str]) -> list[Vectors | None]: ...
+    async def get_many(self, keys: Sequence[str]) -> list[Vectors | None]:
+        """One vector or None per key, in their order."""
+        ...
 
     async def put_many(self, vectors: Mapping[str, Vectors]) -> None: ...
 
 
 class CachedEmbedder:
-    """An Embedder over another. Both are the caller's to close."""
+    """An Embedder over another; a text that comes twice in a call is computed once. Both are the caller's to close."""
 
     def __init__(self, inner: Embedder, cache: VectorCache) -> None:
         self._inner, self._cache = inner, cache
@@ -39,29 +43,39 @@ class CachedEmbedder:
         return self._inner.count_tokens(texts)
 
     async def embed_query(self, text: str) -> Vectors:
-        key = self._key("query", text)
-        (found,) = await self._cache.get_many([key])
-        if found is None:
+        key = self._key("query", read_text(text))
+        if (found := (await self._lookup([key])).get(key)) is None:
             found = await self._inner.embed_query(text)
             await self._cache.put_many({key: found})
         return found
 
     async def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        texts = read_texts(texts)
+        if not texts:
+            return await self._inner.embed_documents(texts)
         keys = [self._key("document", text) for text in texts]
-        known = {
-            key: vector
-            for key, vector in zip(keys, await self._cache.get_many(keys), strict=True)
-            if vector is not None
-        }
+        known = await self._lookup(list(dict.fromkeys(keys)))
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
         if missing:
-            vectors = await self._inner.embed_documents(list(missing.values()))
-            made = dict(zip(missing, vectors, strict=True))
+            made = await self._compute(missing, keys)
             await self._cache.put_many(made)
             known |= made
-        return np.stack([known[key] for key in keys]) if keys else np.zeros((0, self.dimension), np.float32)
+        return np.stack([known[key] for key in keys])
+
+    async def _lookup(self, keys: list[str]) -> dict[str, Vectors]:
+        """A vector of another shape than the model's is as good as none."""
+        found = zip(keys, await self._cache.get_many(keys), strict=True)
+        return {key: vector for key, vector in found if vector is not None and vector.shape == (self.dimension,)}
+
+    async def _compute(self, missing: dict[str, str], keys: list[str]) -> dict[str, Vectors]:
+        try:
+            vectors = await self._inner.embed_documents(list(missing.values()))
+        except TextTooLong as error:
+            # The inner one counts among the missing texts; the caller counts among the texts that it gave.
+            index = keys.index(list(missing)[error.index])
+            raise TextTooLong(tokens=error.tokens, max_tokens=error.max_tokens, index=index) from None
+        return dict(zip(missing, vectors, strict=True))
 
     def _key(self, kind: str, text: str) -> str:
         """The kind is part of it: some models embed questions and passages differently."""
-        content = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else repr(text).encode()
-        return f"{self.model}\n{kind}\n{hashlib.sha256(content).hexdigest()}"
+        return f"{self.model}\n{kind}\n{hashlib.sha256(text.encode()).hexdigest()}"

@@ -1,20 +1,22 @@
-"""HashingEmbedder: the double. No model; texts that share words are similar, the same in every process."""
+"""HashingEmbedder: the double. No model; texts that share words are similar, and the same in every process."""
 
+import asyncio
 import re
 import zlib
 from collections.abc import Sequence
 
 import numpy as np
 
+from ragents.embeddings.texts import read_text, read_texts
 from ragents.embeddings.types import Vectors
-from ragents.errors import InputError, TextTooLong
+from ragents.errors import TextTooLong
 
 WORD = re.compile(r"\w+")
 SPECIAL_TOKENS = 2
 
 
 class HashingEmbedder:
-    """Feature hashing of lowercase words (Weinberger et al. 2009). Tokens are words, and two for the specials."""
+    """Feature hashing of lowercase words (Weinberger et al. 2009). A token is a word; two more stand for specials."""
 
     def __init__(self, *, dimension: int = 384, max_tokens: int = 256) -> None:
         self._dimension, self._max_tokens = dimension, max_tokens
@@ -32,32 +34,34 @@ class HashingEmbedder:
         return self._max_tokens
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        return [len(_words(text)) + SPECIAL_TOKENS for text in texts]
+        return [len(_words(text)) + SPECIAL_TOKENS for text in read_texts(texts)]
 
     async def embed_query(self, text: str) -> Vectors:
-        return self._embed(text, index=0)
+        vector: Vectors = self._embed([read_text(text)])[0]
+        return vector
 
     async def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        return await asyncio.to_thread(self._embed, read_texts(texts))
+
+    def _embed(self, texts: list[str]) -> Vectors:
+        words = [_words(text) for text in texts]
+        for index, found in enumerate(words):
+            if len(found) + SPECIAL_TOKENS > self._max_tokens:
+                raise TextTooLong(tokens=len(found) + SPECIAL_TOKENS, max_tokens=self._max_tokens, index=index)
         vectors = np.zeros((len(texts), self._dimension), np.float32)
-        for index, text in enumerate(texts):
-            vectors[index] = self._embed(text, index=index)
+        for vector, found in zip(vectors, words, strict=True):
+            self._fill(vector, found)
         return vectors
 
-    def _embed(self, text: str, *, index: int) -> Vectors:
-        words = _words(text)
-        if len(words) + SPECIAL_TOKENS > self._max_tokens:
-            raise TextTooLong(tokens=len(words) + SPECIAL_TOKENS, max_tokens=self._max_tokens, index=index)
-        vector = np.zeros(self._dimension, np.float32)
-        for word in words or [""]:
-            code = zlib.crc32(word.encode("utf-8", "replace"))
+    def _fill(self, vector: Vectors, words: list[str]) -> None:
+        for word in words:
+            # crc32, since hash() differs from process to process; the top bit is the sign.
+            code = zlib.crc32(word.encode())
             vector[code % self._dimension] += 1.0 if code & 0x8000_0000 else -1.0
-        length = float(np.linalg.norm(vector))
-        if length == 0:  # words that cancel each other out
-            vector[0] = length = 1.0
-        return vector / np.float32(length)
+        if not vector.any():  # no words, or words that cancel each other out
+            vector[0] = 1.0
+        vector /= np.linalg.norm(vector)
 
 
-def _words(text: object) -> list[str]:
-    if not isinstance(text, str):
-        raise InputError(f"expected a text, found {type(text).__name__}", field="text")
+def _words(text: str) -> list[str]:
     return [word.lower() for word in WORD.findall(text)]

@@ -1,15 +1,8 @@
-"""The default Embedder: sentence-transformers models on onnxruntime, without torch."""
+"""The default backend: sentence-transformers models on onnxruntime, without torch."""
 
-import asyncio
-import fcntl
-import hashlib
 import json
-import logging
-import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,188 +11,109 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from ragents.config import data_home
-from ragents.embeddings.bert_graph import build_graph
-from ragents.embeddings.lanes import TwoLaneLock
+from ragents.embeddings.cores import usable_cores
+from ragents.embeddings.graph_cache import cached_graph
+from ragents.embeddings.local import CPU_BATCH_TOKENS, Tokenized
+from ragents.embeddings.model_folder import Kind, ModelFolder, Pooling, read_bert_shape, read_model_folder
 from ragents.embeddings.types import EmbeddingConfig, Vectors
-from ragents.embeddings.weights import check_weights, find_model, sha256_of
-from ragents.errors import ConfigError, InputError, TextTooLong
+from ragents.embeddings.weights import check_weights, find_model
+from ragents.errors import ConfigError
 
-log = logging.getLogger(__name__)
-
-BATCH_TOKENS = 500
-"""Padded tokens of a batch: 47 texts per CPU second when sorted by length; unsorted batches of 32 make 13."""
-DEFAULT_MAX_TOKENS = 256
 GRAPH_VERSION = 1
-"""Part of the cached graph's path: a new builder does not read the old one's file."""
+"""Part of the cached graph's recipe: raise it when bert_graph.py writes another graph for the same weights."""
+_TINY = np.float32(1e-12)
 
 
-class OnnxEmbedder:
-    """Made by `load`, in a thread. One worker thread computes; onnxruntime spreads each batch over the cores."""
+class OnnxEncoder:
+    """Made by `load`."""
 
-    def __init__(
-        self, model: str, session: onnxruntime.InferenceSession, tokenizer: Tokenizer, max_tokens: int
-    ) -> None:
-        self._model = model
-        self._session = session
+    batch_tokens = CPU_BATCH_TOKENS
+
+    def __init__(self, folder: ModelFolder, session: onnxruntime.InferenceSession, tokenizer: Tokenizer) -> None:
+        self._folder, self._session, self._tokenizer = folder, session, tokenizer
         self._inputs = {each.name for each in session.get_inputs()}
-        self._output = session.get_outputs()[0]
-        self._tokenizer = tokenizer
-        self._max_tokens = max_tokens
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encoder")
-        self._lock = TwoLaneLock()
+        self._output = session.get_outputs()[0].name
+        # A model's own graph may leave its output's shape open, so it is asked; this is the first run, too.
+        self.dimension = int(self.encode(self.tokenize(["warm up"], "query"), "query").shape[1])
 
     @classmethod
-    def load(cls, config: EmbeddingConfig, *, model: str) -> "OnnxEmbedder":
-        """Blocking: reads (at the first start: builds) the graph. ConfigError when the model cannot be used."""
-        folder = find_model(model)
+    def load(cls, config: EmbeddingConfig, *, model: str) -> "OnnxEncoder":
+        """Reads (at the first start: builds) the graph. ConfigError when the model cannot be used."""
+        path = find_model(model)
+        folder = read_model_folder(path)
+        graph = _find_graph(model, path, folder.pooling)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = config.threads or os.cpu_count() or 1
+        options.intra_op_num_threads = config.threads or usable_cores()
         # Spinning threads would take the cores from Postgres and from the event loop between batches.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
-        graph = _find_graph(model, folder)
-        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        # The file says to cut and to pad at 128 tokens; texts are counted whole here, and padded per batch.
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return cls(model, session, tokenizer, _read_max_tokens(folder))
-
-    @property
-    def model(self) -> str:
-        return self._model
-
-    @property
-    def dimension(self) -> int:
-        return int(self._output.shape[-1])
+        try:
+            tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
+            session = onnxruntime.InferenceSession(
+                graph if isinstance(graph, bytes) else str(graph), options, providers=["CPUExecutionProvider"]
+            )
+            # The file says to cut and to pad at 128 tokens: texts are counted whole here, and padded per batch.
+            tokenizer.no_truncation()
+            tokenizer.no_padding()
+            return cls(folder, session, tokenizer)
+        except Exception as error:  # both libraries raise classes of their own that share no other base
+            raise ConfigError(f"rag.embedding_model = {model!r}: {path} cannot be loaded: {error}") from error
 
     @property
     def max_tokens(self) -> int:
-        return self._max_tokens
+        return self._folder.max_tokens
 
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        return [len(encoding.ids) for encoding in self._tokenizer.encode_batch([_encodable(t) for t in texts])]
+    def tokenize(self, texts: Sequence[str], kind: Kind) -> list[Tokenized]:
+        prompt = self._folder.prompts[kind]
+        encodings = self._tokenizer.encode_batch([prompt + text for text in texts])
+        return [Tokenized(text, encoding.ids) for text, encoding in zip(texts, encodings, strict=True)]
 
-    async def embed_query(self, text: str) -> Vectors:
-        vector: Vectors = (await self._embed([text], urgent=True))[0]
-        return vector
-
-    async def embed_documents(self, texts: Sequence[str]) -> Vectors:
-        return await self._embed(texts, urgent=False)
-
-    def close(self) -> None:
-        self._worker.shutdown(wait=True, cancel_futures=True)
-
-    async def _embed(self, texts: Sequence[str], *, urgent: bool) -> Vectors:
-        vectors = np.zeros((len(texts), self.dimension), np.float32)
-        if not texts:
-            return vectors
-        loop = asyncio.get_running_loop()
-        ids = await loop.run_in_executor(None, self._token_ids, texts)
-        for batch in _batches([len(each) for each in ids]):
-            # Let go between batches, so that a question waits for one batch and not for a whole ingest.
-            async with self._lock.hold(urgent=urgent):
-                vectors[batch] = await loop.run_in_executor(self._worker, self._run, [ids[i] for i in batch])
-        return vectors
-
-    def _token_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        encodings = self._tokenizer.encode_batch([_encodable(text) for text in texts])
-        for index, encoding in enumerate(encodings):
-            if len(encoding.ids) > self._max_tokens:
-                raise TextTooLong(tokens=len(encoding.ids), max_tokens=self._max_tokens, index=index)
-        return [encoding.ids for encoding in encodings]
-
-    def _run(self, ids: Sequence[Sequence[int]]) -> Vectors:
-        shape = len(ids), max(map(len, ids))
+    def encode(self, batch: Sequence[Tokenized], kind: Kind) -> Vectors:
+        shape = len(batch), max(len(each.ids) for each in batch)
         tokens, mask = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        for row, each in enumerate(ids):
-            tokens[row, : len(each)] = each
-            mask[row, : len(each)] = 1
-        feed = {"input_ids": tokens, "attention_mask": mask}
-        if "token_type_ids" in self._inputs:
-            feed["token_type_ids"] = np.zeros(shape, np.int64)
-        (output,) = self._session.run([self._output.name], feed)
-        return np.asarray(_pooled(output, mask), np.float32)
+        for row, each in enumerate(batch):
+            tokens[row, : len(each.ids)] = each.ids
+            mask[row, : len(each.ids)] = 1
+        feed = {"input_ids": tokens, "attention_mask": mask, "token_type_ids": np.zeros(shape, np.int64)}
+        feed = {name: value for name, value in feed.items() if name in self._inputs}
+        (output,) = self._session.run([self._output], feed)
+        return _unit(pool(output, mask, self._folder.pooling) if output.ndim == 3 else output)
 
 
-def _pooled(output: Vectors, mask: NDArray[np.int64]) -> Vectors:
-    """A model's own ONNX file gives states (batch, tokens, hidden): mean and normalise. Our graph has done both."""
-    if output.ndim == 2:
-        return output
+def pool(states: Vectors, mask: NDArray[np.int64], pooling: Pooling) -> Vectors:
+    """Token states (batch, tokens, hidden), as a model's own ONNX file gives them, to (batch, hidden)."""
+    if pooling == "cls":
+        return states[:, 0]
     weights = mask[:, :, None].astype(np.float32)
-    mean = (output * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), 1e-12)
-    return np.asarray(mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12))
+    mean = (states * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), _TINY)
+    return np.asarray(mean, np.float32)
 
 
-def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Indices by falling length, in batches of at most BATCH_TOKENS padded tokens (and at least one text)."""
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batch and (len(batch) + 1) * lengths[batch[0]] > BATCH_TOKENS:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
+def _unit(vectors: Vectors) -> Vectors:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, _TINY), np.float32)
 
 
-def _encodable(text: object) -> str:
-    if not isinstance(text, str):
-        raise InputError(f"expected a text, found {type(text).__name__}", field="text")
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _read_max_tokens(folder: Path) -> int:
-    file = folder / "sentence_bert_config.json"
-    if not file.is_file():
-        return DEFAULT_MAX_TOKENS
-    return int(json.loads(file.read_text(encoding="utf-8")).get("max_seq_length") or DEFAULT_MAX_TOKENS)
-
-
-def _find_graph(model: str, folder: Path) -> str | bytes:
-    """A path, or the graph itself where it cannot be kept on disk."""
-    own = folder / "onnx" / "model.onnx"
+def _find_graph(model: str, path: Path, pooling: Pooling) -> Path | bytes:
+    """The model's own ONNX file, else one that is built from its weights: a path, or bytes where no disk takes it."""
+    own = path / "onnx" / "model.onnx"
     if own.is_file():
-        return str(own)
-    weights = folder / "model.safetensors"
+        return own
+    weights = path / "model.safetensors"
     if not weights.is_file():
-        raise ConfigError(f"{folder}: neither onnx/model.onnx nor model.safetensors is there")
-    # Path, size and time stand for the content here; the content itself is hashed when the graph is built.
-    status = weights.stat()
-    stamp = {"weights": str(weights), "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
-    digest = hashlib.sha256(json.dumps(stamp, sort_keys=True).encode()).hexdigest()
-    cache = data_home() / "models" / f"{folder.name}-{digest[:16]}-v{GRAPH_VERSION}"
-    try:
-        return str(_cached_graph(cache, model, folder, weights))
-    except OSError as error:
-        log.warning("the encoder's graph cannot be kept in %s (%s); it is built at every start", cache, error)
-        check_weights(model, weights)
-        return build_graph(folder, weights)
+        raise ConfigError(f"{path}: neither onnx/model.onnx nor model.safetensors is there; install the model again")
+    return _built_graph(model, weights, pooling)
 
 
-def _cached_graph(cache: Path, model: str, folder: Path, weights: Path) -> Path:
-    graph, checksum = cache / "model.onnx", cache / "model.onnx.sha256"
-    if _intact(graph, checksum):
-        return graph
-    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _exclusive(cache / "lock"):
-        if _intact(graph, checksum):  # another process was faster
-            return graph
-        log.info("building the encoder's graph from %s (once)", weights)
-        check_weights(model, weights)
-        with tempfile.NamedTemporaryFile(dir=cache, delete=False) as temporary:
-            temporary.write(build_graph(folder, weights))
-        os.replace(temporary.name, graph)
-        checksum.write_text(sha256_of(graph), encoding="ascii")
-    return graph
+def _built_graph(model: str, weights: Path, pooling: Pooling) -> Path | bytes:
+    shape = read_bert_shape(weights.parent, pooling)
+    sha256 = check_weights(model, weights)
 
+    def build() -> bytes:
+        # Imported here: the onnx package costs 0.2 s, which only the first start needs to pay.
+        from ragents.embeddings.bert_graph import build_graph  # noqa: PLC0415
 
-def _intact(graph: Path, checksum: Path) -> bool:
-    return graph.is_file() and checksum.is_file() and sha256_of(graph) == checksum.read_text(encoding="ascii").strip()
+        return build_graph(weights, shape)
 
-
-@contextmanager
-def _exclusive(lock: Path) -> Iterator[None]:
-    with lock.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+    recipe = json.dumps([GRAPH_VERSION, asdict(shape)], sort_keys=True)
+    return cached_graph(data_home() / "models" / sha256, recipe=recipe, build=build)

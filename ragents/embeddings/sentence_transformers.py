@@ -1,83 +1,87 @@
-"""The sentence-transformers backend (torch): cpu, cuda, mps; any model of the hub."""
+"""The sentence-transformers backend (torch): cpu, cuda, mps; local models and those of the hub."""
 
-import asyncio
+import copy
+import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from ragents.embeddings.local import CPU_BATCH_TOKENS, Tokenized
+from ragents.embeddings.model_folder import DEFAULT_MAX_TOKENS, Kind, choose_prompts
 from ragents.embeddings.types import EmbeddingConfig, Vectors
-from ragents.embeddings.weights import find_model
-from ragents.errors import ConfigError, InputError, MissingExtra, TextTooLong
+from ragents.embeddings.weights import check_weights, find_model
+from ragents.errors import ConfigError, MissingExtra
 
 try:
+    import torch
     from sentence_transformers import SentenceTransformer
 except ImportError as error:
     raise MissingExtra("sentence-transformers", extra="torch") from error
 
-BATCH_SIZE = 8
-"""On CPU batches above 8 long texts are slower; sentence-transformers sorts by length itself."""
+GPU_BATCH_TOKENS = 16_384
+"""A graphics processor is idle on batches of the size that suits a CPU."""
 
 
-class SentenceTransformersEmbedder:
-    """Made by `load`, in a thread; one worker thread computes."""
+class TorchEncoder:
+    """Made by `load`."""
 
-    def __init__(self, model: str, encoder: "SentenceTransformer") -> None:
-        self._model = model
+    def __init__(self, encoder: SentenceTransformer) -> None:
         self._encoder = encoder
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encoder")
+        # A fast tokenizer is changed by each call that wants it to cut or pad otherwise, and fails ("Already
+        # borrowed") or cuts what is being counted when another thread is in it. So texts are counted by a copy.
+        self._tokenizer = copy.deepcopy(encoder.tokenizer)
+        self._lock = threading.Lock()
+        self._prompts = choose_prompts(encoder.prompts)
+        self.dimension = int(encoder.get_embedding_dimension())
+        self.max_tokens = int(encoder.max_seq_length or DEFAULT_MAX_TOKENS)
+        self.tokenize(["first use"], "query")  # sets the copy to whole texts; from now on its calls only read
+        self.batch_tokens = CPU_BATCH_TOKENS if encoder.device.type == "cpu" else GPU_BATCH_TOKENS
 
     @classmethod
-    def load(cls, config: EmbeddingConfig, *, model: str) -> "SentenceTransformersEmbedder":
-        """Blocking: a local folder when there is one, else the hub. ConfigError when neither has the model."""
+    def load(cls, config: EmbeddingConfig, *, model: str) -> "TorchEncoder":
+        """From the local folder when there is one, else from the hub. ConfigError when neither has a usable model.
+
+        Weights are read as safetensors only (a pickle could run code), and no code of a model's author runs.
+        """
+        source = _local_source(model) or model
+        if config.threads:
+            torch.set_num_threads(config.threads)
         try:
-            source = str(find_model(model))
-        except ConfigError:
-            source = model
-        try:
-            return cls(model, SentenceTransformer(source, device=config.device))
-        except OSError as error:
-            raise ConfigError(f"rag.embedding_model = {model!r} cannot be loaded: {error}") from error
+            return cls(
+                SentenceTransformer(
+                    source, device=config.device, trust_remote_code=False, model_kwargs={"use_safetensors": True}
+                )
+            )
+        except Exception as error:  # hub, torch and transformers raise classes that share no other base
+            raise ConfigError(f"rag.embedding_model = {model!r}: {source} cannot be loaded: {error}") from error
 
-    @property
-    def model(self) -> str:
-        return self._model
-
-    @property
-    def dimension(self) -> int:
-        return int(self._encoder.get_embedding_dimension())
-
-    @property
-    def max_tokens(self) -> int:
-        return int(self._encoder.max_seq_length)
-
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        tokenizer = self._encoder.tokenizer
-        return [len(tokenizer(_text(text), truncation=False, verbose=False)["input_ids"]) for text in texts]
-
-    async def embed_query(self, text: str) -> Vectors:
-        vector: Vectors = (await self.embed_documents([text]))[0]
-        return vector
-
-    async def embed_documents(self, texts: Sequence[str]) -> Vectors:
+    def tokenize(self, texts: Sequence[str], kind: Kind) -> list[Tokenized]:
         if not texts:
-            return np.zeros((0, self.dimension), np.float32)
-        return await asyncio.get_running_loop().run_in_executor(self._worker, self._encode, list(texts))
+            return []
+        prompt = self._prompts[kind]
+        # verbose: its warning that a text is too long is our error.
+        found = self._tokenizer([prompt + text for text in texts], truncation=False, padding=False, verbose=False)[
+            "input_ids"
+        ]
+        return [Tokenized(text, ids) for text, ids in zip(texts, found, strict=True)]
 
-    def close(self) -> None:
-        self._worker.shutdown(wait=True, cancel_futures=True)
-
-    def _encode(self, texts: list[str]) -> Vectors:
-        for index, tokens in enumerate(self.count_tokens(texts)):
-            if tokens > self.max_tokens:
-                raise TextTooLong(tokens=tokens, max_tokens=self.max_tokens, index=index)
-        vectors = self._encoder.encode(
-            [_text(text) for text in texts], batch_size=BATCH_SIZE, normalize_embeddings=True, show_progress_bar=False
-        )
+    def encode(self, batch: Sequence[Tokenized], kind: Kind) -> Vectors:
+        with self._lock:
+            vectors = self._encoder.encode(
+                [each.text for each in batch],
+                prompt=self._prompts[kind],
+                batch_size=len(batch),
+                normalize_embeddings=True,
+                show_progress_bar=False,
+            )
         return np.asarray(vectors, np.float32)
 
 
-def _text(text: object) -> str:
-    if not isinstance(text, str):
-        raise InputError(f"expected a text, found {type(text).__name__}", field="text")
-    return text.encode("utf-8", "replace").decode("utf-8")
+def _local_source(model: str) -> str | None:
+    try:
+        folder = find_model(model)
+    except ConfigError:
+        return None
+    if (folder / "model.safetensors").is_file():
+        check_weights(model, folder / "model.safetensors")
+    return str(folder)
