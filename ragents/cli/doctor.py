@@ -98,9 +98,8 @@ async def _model(config: "ServiceConfig") -> Finding:
 
     async with open_embedder(config.embeddings, model=config.rag.embedding_model) as embedder:
         vector = await embedder.embed_query("Is the encoder there?")
-    return Finding(
-        "model", "ok", f"{embedder.model}, {vector.shape[0]} dimensions, {embedder.max_tokens} tokens a text"
-    )
+        found = f"{embedder.model}, {vector.shape[0]} dimensions, {embedder.max_tokens} tokens a text"
+    return Finding("model", "ok", found)
 
 
 async def _postgres(config: "ServiceConfig") -> Finding:

@@ -78,7 +78,7 @@ class Server:
         if self.process.poll() is not None:
             return
         for process in psutil.Process(self.process.pid).children(recursive=True):
-            if "supervisor.py" not in " ".join(process.cmdline()) and "postgres" not in process.name():
+            if "guardian" not in " ".join(process.cmdline()) and "postgres" not in process.name():
                 process.kill()
         self.process.kill()
         self.process.wait(10)
@@ -87,9 +87,9 @@ class Server:
 def processes_of(home: Path) -> list[str]:
     """Command lines of what still runs for this home: Postgres, its supervisor, a server."""
     found = []
-    for process in psutil.process_iter(["cmdline"]):
+    for process in psutil.process_iter(["cmdline", "cwd"]):
         line = " ".join(process.info["cmdline"] or [])
-        if str(home) in line:
+        if str(home) in line or (process.info["cwd"] or "").startswith(str(home)):
             found.append(line)
     return found
 
