@@ -12,13 +12,12 @@ from ragents.rag.loaders.text import decode
 from ragents.rag.loaders.types import LoadedDocument
 from ragents.rag.types import TextBlock
 
-UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 HEADERS = ("from", "to", "cc", "date")
 
 
 def load_eml(path: Path, uri: str) -> Iterator[LoadedDocument]:
     data = path.read_bytes()
-    if data.startswith(UTF16_BOMS):  # a mail is bytes; one that an editor saved as UTF-16 is turned back
+    if b"\0" in data[:64]:  # a mail is bytes without NUL; one that an editor saved as UTF-16 is turned back
         data = decode(data, uri).encode("utf-8", "replace")
     message = BytesParser(policy=default).parsebytes(data)
     if not isinstance(message, EmailMessage) or not message.keys():

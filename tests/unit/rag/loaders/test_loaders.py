@@ -214,6 +214,14 @@ def test_a_mail_has_headers_body_and_names_of_attachments(tmp_path: Path) -> Non
     assert "menu.pdf" in blocks[0].text
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_mail_that_was_saved_as_utf_16_is_read(tmp_path: Path, encoding: str) -> None:
+    mail = "Subject: Lunch on Friday\nFrom: ada@example.org\n\nShall we meet at noon?\n"
+    document, blocks = take(write(tmp_path / "a.eml", mail.encode(encoding)))
+    assert document.title == "Lunch on Friday"
+    assert "meet at noon" in blocks[0].text
+
+
 def test_a_book_is_read_in_the_order_of_its_spine(tmp_path: Path) -> None:
     document, blocks = take(files.make_epub(tmp_path / "a.epub"))
     assert document.title == "The Book"
