@@ -12,7 +12,7 @@ import numpy as np
 
 from ragents.config.rag_config import RAGConfig
 from ragents.embeddings.types import Embedder, Vectors
-from ragents.errors import Conflict, DocumentError, NotFound, RAGentsError, TextTooLong
+from ragents.errors import Conflict, DocumentError, InputError, NotFound, RAGentsError, TextTooLong
 from ragents.ingestion.discover import Found, discover
 from ragents.ingestion.types import Failure, IngestReport, OnProgress, Outcome, Progress
 from ragents.principal import ANONYMOUS, Principal
@@ -248,7 +248,7 @@ class _Run:
                     collection=self._collection,
                     embedding_model=self._embedder.model,
                 )
-            except Conflict as error:
+            except (Conflict, InputError) as error:
                 self._fail(error, uri=document.uri)
                 continue
             finally:

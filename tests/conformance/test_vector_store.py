@@ -98,6 +98,17 @@ async def test_a_query_of_another_dimension_is_a_conflict(store: VectorStore, pr
         await store.search(query, principal=principal)
 
 
+@pytest.mark.parametrize(
+    ("uri", "collection"), [("u" * 3_000, "default"), ("a.md", "c" * 300), ("", "x"), ("a.md", "")]
+)
+async def test_names_that_no_index_could_hold_are_input_errors(
+    store: VectorStore, principal: Principal, uri: str, collection: str
+) -> None:
+    with pytest.raises(InputError, match="bytes"):
+        await put(store, uri, ["text"], principal=principal, collection=collection)
+    assert await store.count(principal=principal) == 0
+
+
 async def test_what_was_stored_is_found_with_all_its_fields(store: VectorStore, principal: Principal) -> None:
     stored = await put(store, "a.md", ["the cat sleeps", "the dog barks"], principal=principal, metadata={"year": 2024})
     (best, _) = await find(store, "cat sleeps", principal=principal)

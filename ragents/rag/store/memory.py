@@ -14,7 +14,7 @@ import numpy as np
 from ragents.embeddings.types import Vectors
 from ragents.errors import Conflict, InputError, NotFound
 from ragents.principal import Principal
-from ragents.rag.store.text import clean, other_model, unknown_collection
+from ragents.rag.store.text import check_names, clean, other_model, unknown_collection
 from ragents.rag.store.types import SearchQuery, Upserted
 from ragents.rag.types import Chunk, Collection, Document, Scalar, Source, StoredDocument
 
@@ -64,6 +64,7 @@ class MemoryVectorStore:
     ) -> Upserted:
         if len(chunks) != len(embeddings):
             raise ValueError(f"{len(chunks)} chunks and {len(embeddings)} embeddings")
+        check_names(document.uri, collection)
         collection = clean(collection)
         stored = self._collection_for(principal.tenant, collection, embedding_model, embeddings.shape[1])
         uri = clean(document.uri)

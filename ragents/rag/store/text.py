@@ -1,6 +1,17 @@
 """What every backend says and stores alike."""
 
-from ragents.errors import Conflict, NotFound
+from ragents.errors import Conflict, InputError, NotFound
+
+MAX_URI_BYTES, MAX_NAME_BYTES = 2_000, 200
+"""What an index row can hold, with room for the tenant."""
+
+
+def check_names(uri: str, collection: str) -> None:
+    """InputError for what no index could hold."""
+    for field, value, limit in (("uri", uri, MAX_URI_BYTES), ("collection", collection, MAX_NAME_BYTES)):
+        size = len(value.encode("utf-8", "replace"))
+        if size > limit or not value:
+            raise InputError(f"{field} = {value[:60]!r}... has {size} bytes; 1 to {limit} are taken", field=field)
 
 
 def clean(text: str) -> str:

@@ -15,7 +15,7 @@ from ragents.principal import Principal
 from ragents.rag.store.pgvector.codec import encode_vector
 from ragents.rag.store.pgvector.queries import load_queries
 from ragents.rag.store.pgvector.rows import clean_json, clean_name, document_uuid, reason_of, source_of, stored_of
-from ragents.rag.store.text import clean, other_model, unknown_collection
+from ragents.rag.store.text import check_names, clean, other_model, unknown_collection
 from ragents.rag.store.types import SearchQuery, StoreConfig, Upserted
 from ragents.rag.types import Chunk, Collection, Document, Source, StoredDocument
 
@@ -69,6 +69,7 @@ class PgVectorStore:
     ) -> Upserted:
         if len(chunks) != len(embeddings):
             raise ValueError(f"{len(chunks)} chunks and {len(embeddings)} embeddings")
+        check_names(document.uri, collection)
         tenant, dimension = principal.tenant, embeddings.shape[1]
         async with self._as(tenant, statements=4 + 2 * (len(chunks) // INSERT_CHUNKS + 1)) as db:
             row = await self._lock_collection(db, tenant, collection, embedding_model, dimension)

@@ -293,6 +293,22 @@ async def test_the_index_path_finds_what_the_exact_one_does(migrated: str, princ
         assert "chunk_index_hnsw_48" in {row["indexname"] for row in names}
 
 
+async def test_vectors_larger_than_a_page_are_stored_and_found(store: PgVectorStore, principal: Principal) -> None:
+    rng = np.random.default_rng(5)
+    vectors = rng.normal(size=(20, 4_000)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    await store.upsert(
+        Document("a", "t", "md", "h"),
+        [Chunk(n, f"text {n}", 0, 1) for n in range(20)],
+        vectors,
+        principal=principal,
+        collection="wide",
+        embedding_model="m",
+    )
+    query = SearchQuery("", vectors[7], "wide", top_k=1, mode="dense")
+    assert [source.text for source in await store.search(query, principal=principal)] == ["text 7"]
+
+
 async def test_lexical_scores_rank_as_the_oracles_do(store: PgVectorStore, principal: Principal) -> None:
     """Words that stemming leaves alone, so that both count the same."""
     rng = np.random.default_rng(3)
