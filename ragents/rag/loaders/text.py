@@ -60,8 +60,9 @@ def load_markdown(path: Path, uri: str) -> Iterator[LoadedDocument]:
     text = decode(path.read_bytes(), uri)
     title = None
     if (front := FRONT_MATTER.match(text)) is not None:
-        text = text[front.end() :]
         title = _front_title(front[1])
+        # A file that has nothing else says what it says there.
+        text = text[front.end() :] if text[front.end() :].strip() else front[1]
     yield LoadedDocument(uri, title or first_heading(text) or path.stem, "md", [TextBlock(text)])
 
 

@@ -277,6 +277,12 @@ def test_markdown_front_matter_gives_the_title_and_is_not_text(tmp_path: Path) -
     assert "draft" not in blocks[0].text
 
 
+def test_markdown_that_is_front_matter_alone_is_taken_as_its_text(tmp_path: Path) -> None:
+    document, blocks = take(write(tmp_path / "a.md", "---\ntitle: Settings\nnetwork: [example.org]\n---\n"))
+    assert document.title == "Settings"
+    assert "network: [example.org]" in blocks[0].text
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "cp1252"])
 def test_text_is_decoded_as_it_was_written(tmp_path: Path, encoding: str) -> None:
     text = "Crème brûlée costs five euros, naïve café owners say. " * 5
