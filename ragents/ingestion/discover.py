@@ -41,6 +41,7 @@ def discover(paths: Sequence[Path]) -> tuple[list[Found], dict[str, int]]:
     Directories of tools (version control, environments, caches) and links to directories are passed over.
     """
     found: dict[Path, Found] = {}
+    by_uri: dict[str, Path] = {}
     skipped: dict[str, int] = {}
     for path in paths:
         if not path.exists():
@@ -49,11 +50,23 @@ def discover(paths: Sequence[Path]) -> tuple[list[Found], dict[str, int]]:
         for file in _files(root):
             if file.suffix.lower() in FORMATS or root == file:
                 uri = root.name if root == file else f"{root.name}/{file.relative_to(root).as_posix()}"
-                found.setdefault(file, Found(file, uri))
+                _add(found, by_uri, Found(file, uri))
             else:
                 kind = file.suffix.lower() or "(no extension)"
                 skipped[kind] = skipped.get(kind, 0) + 1
     return sorted(found.values(), key=lambda each: each.uri), skipped
+
+
+def _add(found: dict[Path, Found], by_uri: dict[str, Path], new: Found) -> None:
+    """InputError for two files under one uri: each would replace the other at every run."""
+    other = by_uri.setdefault(new.uri, new.path)
+    if other != new.path and new.path not in found:
+        raise InputError(
+            f"{str(other)!r} and {str(new.path)!r} would both be stored as {new.uri!r}; use two collections, "
+            "or give a directory above both",
+            field="path",
+        )
+    found.setdefault(new.path, new)
 
 
 def _files(root: Path) -> Iterator[Path]:

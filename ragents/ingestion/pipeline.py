@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from ragents.rag.loaders import LoadedDocument, LoadLimits, load
 from ragents.rag.store.types import VectorStore
 from ragents.rag.types import Chunk, Document
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LOADER_VERSION = 1
@@ -169,6 +171,12 @@ class _Run:
                 await self._prepare(loaded, self._hash(loaded.digest) if loaded.digest else content_hash, file)
         except DocumentError as error:
             self._fail(error, last_of_file=True)
+            return
+        except (ValueError, ArithmeticError, LookupError, RecursionError, MemoryError) as error:
+            # A surprise of the chunking's libraries is news about this document, not the end of the run.
+            log.warning("%s could not be cut", last_uri, exc_info=error)
+            detail = f"{type(error).__name__} while it was cut: {error}"[:200]
+            self._fail(DocumentError(last_uri, "damaged", detail), last_of_file=True)
             return
         except TimeoutError:
             self._fail(

@@ -151,7 +151,7 @@ def _is_header(cells: list[str]) -> bool:
 def _front_title(block: str) -> str | None:
     try:
         values = yaml.safe_load(block)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # ValueError: a date that does not exist
         return None
     title = values.get("title") if isinstance(values, dict) else None
     return str(title) if title else None

@@ -184,3 +184,37 @@ async def test_every_format_is_found_with_its_page(store: MemoryVectorStore, tmp
 async def test_two_runs_at_once_agree(store: MemoryVectorStore, folder: Path) -> None:
     await asyncio.gather(run(folder, store=store), run(folder, store=store))
     assert await store.count(principal=ANONYMOUS) == 2
+
+
+async def test_half_a_character_in_json_does_not_end_the_run(store: MemoryVectorStore, tmp_path: Path) -> None:
+    file = tmp_path / "c.jsonl"
+    file.write_text(
+        '{"_id": "1", "text": "good"}\n{"_id": "2", "text": "bad \\ud800 half"}\n{"_id": "3", "text": "good"}\n'
+    )
+    report = await run(file, store=store)
+    assert (report.created, report.failures) == (3, [])
+
+
+async def test_a_fault_while_cutting_costs_one_document(
+    store: MemoryVectorStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = pipeline.MarkdownChunker.split
+
+    def split(self: object, blocks: object) -> object:
+        blocks = list(blocks)  # type: ignore[call-overload]
+        if "alpha" in blocks[0].text:
+            raise ZeroDivisionError
+        return real(self, blocks)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pipeline.MarkdownChunker, "split", split)
+    report = await run(folder, store=store)
+    assert report.created == 1
+    assert ("handbook/a.md", "damaged") in [(f.uri, f.reason) for f in report.failures]
+
+
+async def test_two_directories_that_would_share_uris_are_refused(store: MemoryVectorStore, tmp_path: Path) -> None:
+    for parent in ("a", "b"):
+        (tmp_path / parent / "docs").mkdir(parents=True)
+        (tmp_path / parent / "docs" / "x.md").write_text(parent)
+    with pytest.raises(InputError, match="docs/x.md"):
+        await run(tmp_path / "a" / "docs", tmp_path / "b" / "docs", store=store)

@@ -1,5 +1,6 @@
 """Every format comes in as text with its places; what cannot be taken is named with the reason."""
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -296,3 +297,20 @@ def test_blocks_are_made_while_they_are_read(tmp_path: Path) -> None:
     first = next(iter(document.blocks))
     assert first.page == 1
     assert not isinstance(document.blocks, list)
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.md", "BM25 ranks documents."), ("a.txt", "MZ begins a program.")])
+def test_text_that_begins_like_a_binary_format_is_text(tmp_path: Path, name: str, text: str) -> None:
+    assert take(write(tmp_path / name, text))[1][0].text == text
+
+
+def test_a_date_that_does_not_exist_does_no_harm(tmp_path: Path) -> None:
+    _, blocks = take(write(tmp_path / "a.md", "---\ndate: 2023-02-30\n---\n# Text\n\nwords\n"))
+    assert "words" in blocks[0].text
+
+
+def test_a_zip_bomb_beside_padding_is_too_large(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a.docx", {"word/document.xml": b" " * 4_000_000})
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("pad", os.urandom(100_000))
+    assert refuse(path).reason == "too_large"
