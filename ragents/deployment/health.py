@@ -1,6 +1,7 @@
 """/health: each component tried for real, briefly, and not more often than once a second."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +10,10 @@ from typing import Any, Literal
 from ragents import __version__
 from ragents.agents.langgraph_base import thread_config
 from ragents.deployment.app import App
+from ragents.errors import RAGentsError
 from ragents.principal import Principal
+
+log = logging.getLogger(__name__)
 
 PROBE_TIMEOUT_S = 2.0
 KEEP_S = 1.0
@@ -71,8 +75,12 @@ class Health:
                 detail = await probe()
         except TimeoutError:
             return Component("unavailable", _ms(started), f"no answer within {PROBE_TIMEOUT_S:g} s")
+        except RAGentsError as error:
+            return Component("unavailable", _ms(started), str(error))
         except Exception as error:  # a probe that fails is the news this page is for, whatever it raised
-            return Component("unavailable", _ms(started), f"{type(error).__name__}: {error}")
+            # A library's words may hold an address: they are for the log.
+            log.warning("a health probe failed", exc_info=error)
+            return Component("unavailable", _ms(started), f"failed ({type(error).__name__}); the log says more")
         return Component("ok", _ms(started), detail=detail)
 
     async def _store(self) -> str | None:
