@@ -11,6 +11,7 @@ RAGentsError
 ├── PermissionDenied            known, but not allowed
 ├── Overloaded                  the queue is full; try again later
 ├── DeadlineExceeded            the time allowed ran out
+├── BudgetExceeded              a turn has spent its steps, tokens or seconds (agents answer with what is known)
 ├── DocumentError               a file that cannot be read, with the reason
 └── BackendUnavailable          a needed neighbour is down
     ├── StoreUnavailable
@@ -90,6 +91,10 @@ class Overloaded(RAGentsError):
 
 class DeadlineExceeded(RAGentsError):
     code = "deadline_exceeded"
+
+
+class BudgetExceeded(RAGentsError):
+    code = "budget_exceeded"
 
 
 DocumentReason = Literal["empty", "encrypted", "damaged", "too_large", "unsupported", "mislabelled", "unreadable"]

@@ -50,7 +50,7 @@ async def answer_from_sources(
         answer=answer or DECLINED,
         citations=citations,
         model=model,
-        usage=_usage(message),
+        usage=usage_of(message),
         timings={**found.timings, "generate_ms": (time.perf_counter() - started) * 1000},
     )
 
@@ -111,6 +111,6 @@ def _text(message: AIMessage) -> str:
     return message.text.strip()
 
 
-def _usage(message: AIMessage) -> Usage:
+def usage_of(message: AIMessage) -> Usage:
     counted = message.usage_metadata
     return Usage(counted["input_tokens"], counted["output_tokens"]) if counted else Usage()
