@@ -7,6 +7,9 @@ RAGentsError
 │   └── TextTooLong             a text beyond the encoder's limit
 ├── NotFound                    no such thing for this principal (a foreign id reads the same as an unknown one)
 ├── Conflict                    the request contradicts what is stored
+│   ├── ThreadBusy              another turn is running on the thread
+│   └── ThreadTaken             the thread went on elsewhere while this process stood still; nothing was written
+├── CheckpointRefused           a stored thread that cannot be read: forged, moved, or encrypted with another key
 ├── AuthenticationRequired      no or unknown credentials
 ├── PermissionDenied            known, but not allowed
 ├── Overloaded                  the queue is full; try again later
@@ -71,6 +74,22 @@ class NotFound(RAGentsError):
 
 class Conflict(RAGentsError):
     code = "conflict"
+
+
+class ThreadBusy(Conflict):
+    code = "thread_busy"
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class ThreadTaken(Conflict):
+    code = "thread_taken"
+
+
+class CheckpointRefused(RAGentsError):
+    code = "checkpoint_refused"
 
 
 class AuthenticationRequired(RAGentsError):
