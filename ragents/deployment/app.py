@@ -6,10 +6,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from langgraph.checkpoint.base import BaseCheckpointSaver
-
-from ragents.agents.checkpointing import open_checkpoint_saver
-from ragents.agents.checkpointing.postgres import migrate_checkpoints
+from ragents.agents.checkpointing import ThreadState, open_thread_state
+from ragents.agents.checkpointing.postgres import migrate_threads
 from ragents.agents.conversations import Conversations
 from ragents.agents.table import AGENTS
 from ragents.config import data_home
@@ -25,7 +23,7 @@ from ragents.llm.types import ModelConfig
 from ragents.rag.cache import RAGCache, get_cache
 from ragents.rag.engine import RAGEngine
 from ragents.rag.store import open_store
-from ragents.rag.store.pgvector import migrate
+from ragents.rag.store.pgvector import PgVectorStore, migrate
 from ragents.rag.store.types import StoreConfig, VectorStore
 
 APP_ROLE = "ragents_app"
@@ -46,7 +44,7 @@ class App:
     cache: RAGCache
     llm: LLMClient
     engine: RAGEngine
-    checkpointer: BaseCheckpointSaver[str]
+    threads: ThreadState
     conversations: Conversations
     embedded_postgres: bool
 
@@ -67,14 +65,15 @@ async def open_app(config: ServiceConfig) -> AsyncIterator[App]:
         encoder = await stack.enter_async_context(open_embedder(config.embeddings, model=config.rag.embedding_model))
         database = await stack.enter_async_context(open_database(config.store))
         store = await stack.enter_async_context(open_store(config.store, dsn=database.dsn))
-        checkpointer = await stack.enter_async_context(open_checkpoint_saver(config.checkpoint, dsn=database.dsn))
+        shared = store.connections if isinstance(store, PgVectorStore) else None
+        threads = await stack.enter_async_context(open_thread_state(config.checkpoint, shared=shared))
         cache = get_cache(config.cache)
         stack.push_async_callback(cache.close)
         cached_embedder = CachedEmbedder(encoder, cache)
         llm = create_llm_client(config.llm, embedder=cached_embedder)
         engine = RAGEngine(embedder=cached_embedder, store=store, config=config.rag, cache=cache, llm=llm)
         agents = {
-            name: agent(llm_client=llm, rag_engine=engine, checkpointer=checkpointer, config=config.agents)
+            name: agent(llm_client=llm, rag_engine=engine, checkpointer=threads.saver, config=config.agents)
             for name, agent in AGENTS.items()
         }
         yield App(
@@ -85,7 +84,7 @@ async def open_app(config: ServiceConfig) -> AsyncIterator[App]:
             cache=cache,
             llm=llm,
             engine=engine,
-            checkpointer=checkpointer,
+            threads=threads,
             conversations=Conversations(agents, cache=cache),
             embedded_postgres=database.embedded,
         )
@@ -109,8 +108,7 @@ async def migrate_all(migrate_dsn: str, *, dsn: str) -> list[str]:
     role = unquote(serving.username)
     password = unquote(serving.password) if serving.password else None
     applied = await migrate(migrate_dsn, app_role=role, app_password=password)
-    await migrate_checkpoints(migrate_dsn, app_role=role)
-    return applied
+    return applied + await migrate_threads(migrate_dsn, app_role=role)
 
 
 def create_llm_client(config: ModelConfig, *, embedder: Embedder) -> LLMClient:

@@ -92,7 +92,7 @@ class Health:
         return self._app.cache.backend
 
     async def _checkpointer(self) -> str | None:
-        await self._app.checkpointer.aget_tuple(thread_config(PROBE, "health"))
+        await self._app.threads.saver.aget_tuple(thread_config(PROBE, "health"))
         return self._app.config.checkpoint.backend
 
     async def _llm(self) -> str | None:

@@ -36,7 +36,9 @@ class CheckpointConfig(Config):
         default_factory=list, description="package.module.Class of state values that may be read back"
     )
     pool_size: int = Field(default=10, ge=1, le=500)
+    pooler: bool = Field(default=False, description="postgres_url is the address of PgBouncer in transaction mode")
     connect_timeout_s: float = Field(default=10.0, gt=0)
+    acquire_timeout_s: float = Field(default=5.0, gt=0)
     statement_timeout_s: float = Field(default=10.0, gt=0)
     sweep_every_s: float = Field(default=60.0, gt=0, description="Postgres with ttl_seconds: pause between sweeps")
 

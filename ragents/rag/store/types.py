@@ -26,6 +26,7 @@ class StoreConfig(Config):
     connect_timeout_s: float = Field(default=10.0, gt=0)
     acquire_timeout_s: float = Field(default=5.0, gt=0)
     statement_timeout_s: float = Field(default=10.0, gt=0)
+    pooler: bool = Field(default=False, description="dsn is the address of PgBouncer in transaction mode")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,14 @@
 """open_pgvector: a store that is there, of the right version, and logged in as a role that keeps tenants apart."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import asyncpg
 
-from ragents.errors import ConfigError, StoreUnavailable
+from ragents.errors import ConfigError
+from ragents.postgres import open_connections
 from ragents.rag.store.pgvector.codec import register
 from ragents.rag.store.pgvector.migrate import check_schema, check_vector_version
-from ragents.rag.store.pgvector.rows import reason_of
 from ragents.rag.store.pgvector.store import EXACT_BELOW, SQL, PgVectorStore
 from ragents.rag.store.types import StoreConfig
 
@@ -18,38 +18,29 @@ async def open_pgvector(
     dsn: str, config: StoreConfig, *, exact_below: int = EXACT_BELOW
 ) -> AsyncIterator[PgVectorStore]:
     """The store for the role of `dsn`. ConfigError unless schema, pgvector and its rights are as they must be."""
-    try:
-        checked = await asyncpg.connect(dsn, timeout=config.connect_timeout_s)
-    except (asyncpg.InvalidCatalogNameError, asyncpg.InvalidAuthorizationSpecificationError) as error:
-        raise ConfigError(f"store.dsn is refused by Postgres: {error}; correct user, password or database") from error
-    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-        raise StoreUnavailable(f"no connection to Postgres ({reason_of(error)})") from error
-    try:
-        schema = await _check(checked)
-    finally:
-        await checked.close(timeout=config.connect_timeout_s)
+    settings: dict[str, str] = {}
 
-    async def prepare(connection: asyncpg.Connection) -> None:
-        await register(connection, schema=schema)
+    async def check(connection: asyncpg.Connection) -> Callable[[asyncpg.Connection], Awaitable[None]]:
+        schema = await _check(connection)
+        settings["search_path"] = f"pg_catalog, {schema}"
 
-    pool = await asyncpg.create_pool(
+        async def prepare(each: asyncpg.Connection) -> None:
+            await register(each, schema=schema)
+
+        return prepare
+
+    async with open_connections(
         dsn,
-        min_size=0,  # with a floor asyncpg logs a trace for every second of an outage
-        max_size=config.pool_size,
-        timeout=config.connect_timeout_s,
-        max_inactive_connection_lifetime=300,
-        init=prepare,
-        server_settings={
-            "statement_timeout": str(int(config.statement_timeout_s * 1000)),
-            "search_path": f"pg_catalog, {schema}",
-            "application_name": "ragents",
-        },
-    )
-    store = PgVectorStore(pool, config, exact_below=exact_below)
-    try:
-        yield store
-    finally:
-        await store.close()
+        component="store",
+        pool_size=config.pool_size,
+        connect_timeout_s=config.connect_timeout_s,
+        acquire_timeout_s=config.acquire_timeout_s,
+        statement_timeout_s=config.statement_timeout_s,
+        pooler=config.pooler,
+        check=check,
+        settings=settings,
+    ) as connections:
+        yield PgVectorStore(connections, exact_below=exact_below)
 
 
 async def _check(connection: asyncpg.Connection) -> str:

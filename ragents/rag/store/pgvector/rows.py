@@ -53,14 +53,3 @@ def source_of(row: asyncpg.Record) -> Source:
 def stored_of(row: asyncpg.Record) -> StoredDocument:
     values = {key: value for key, value in row.items() if key != "collection_id"}
     return StoredDocument(**{**values, "id": str(row["id"]), "metadata": json.loads(row["metadata"])})
-
-
-def reason_of(error: BaseException) -> str:
-    """For callers: what kind of failure, without addresses."""
-    match error:
-        case TimeoutError() | asyncpg.QueryCanceledError() | asyncpg.ConnectionDoesNotExistError():
-            return "it did not answer in time"
-        case asyncpg.TooManyConnectionsError():
-            return "it has no free connection"
-        case _:
-            return f"it cannot be reached ({type(error).__name__})"

@@ -1,60 +1,38 @@
 """PgVectorStore: the VectorStore on Postgres with pgvector, one tenant per transaction."""
 
-import asyncio
 import json
-import logging
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import asyncpg
 
 from ragents.embeddings.types import Vectors
-from ragents.errors import Conflict, NotFound, StoreUnavailable
+from ragents.errors import Conflict, NotFound
+from ragents.postgres.connections import GRACE_S, Connections
+from ragents.postgres.queries import load_queries
 from ragents.principal import Principal
 from ragents.rag.store.pgvector.codec import encode_vector
-from ragents.rag.store.pgvector.queries import load_queries
-from ragents.rag.store.pgvector.rows import clean_json, clean_name, document_uuid, reason_of, source_of, stored_of
+from ragents.rag.store.pgvector.rows import clean_json, clean_name, document_uuid, source_of, stored_of
 from ragents.rag.store.text import check_names, clean, other_model, unknown_collection
-from ragents.rag.store.types import SearchQuery, StoreConfig, Upserted
+from ragents.rag.store.types import SearchQuery, Upserted
 from ragents.rag.types import Chunk, Collection, Document, Source, StoredDocument
 
-log = logging.getLogger(__name__)
-
-SQL = load_queries()
+SQL = load_queries(Path(__file__).with_name("queries.sql"))
 EXACT_BELOW = 20_000
 """Chunks of a collection below which every vector is compared: recall 1, and about as fast as the index."""
 PING_TIMEOUT_S = 2.0
-CLOSE_TIMEOUT_S = 5.0
 INDEX_TIMEOUT_S = 3_600.0
-RETRY_AFTER_S = 5.0
-GRACE_S = 0.5
-"""After the server's own statement_timeout, which gives the better error."""
 INSERT_CHUNKS = 1_000
 """Chunks per INSERT: a statement stays short, however long the document is."""
-
-UNREACHABLE = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # a connection that was cut while asyncpg prepared it (seen with 0.32)
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.QueryCanceledError,
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.DiskFullError,
-)
 
 
 class PgVectorStore:
     """Made by `open_pgvector`. Every method runs under row-level security as the principal's tenant."""
 
-    def __init__(self, pool: asyncpg.Pool, config: StoreConfig, *, exact_below: int = EXACT_BELOW) -> None:
-        self._pool = pool
-        self._config = config
+    def __init__(self, connections: Connections, *, exact_below: int = EXACT_BELOW) -> None:
+        self.connections = connections
         self._exact_below = exact_below
 
     async def upsert(
@@ -94,7 +72,7 @@ class PgVectorStore:
         embedding = None if query.embedding is None else encode_vector(query.embedding)
         if embedding is None and query.mode != "lexical":
             raise ValueError(f"mode {query.mode!r} needs an embedding")
-        async with self._connection() as db:
+        async with self.connections.use() as db:
             try:
                 rows = await db.fetch(
                     SQL["search"],
@@ -180,7 +158,7 @@ class PgVectorStore:
         except NotFound:
             return
         if stored.chunks >= self._exact_below:
-            async with self._connection(INDEX_TIMEOUT_S) as db:
+            async with self.connections.use(INDEX_TIMEOUT_S) as db:
                 await db.execute(f"SET statement_timeout = {int(INDEX_TIMEOUT_S * 1000)}")
                 try:
                     await db.execute(SQL["ensure_vector_index"], stored.dimension, timeout=INDEX_TIMEOUT_S)
@@ -188,16 +166,11 @@ class PgVectorStore:
                     await db.execute("RESET statement_timeout")
 
     async def ping(self) -> None:
-        async with self._connection(PING_TIMEOUT_S - GRACE_S) as db:
+        async with self.connections.use(PING_TIMEOUT_S - GRACE_S) as db:
             await db.execute("SELECT 1")
 
     async def close(self) -> None:
-        """Waits for what is running, then cuts off what goes on too long."""
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await self._pool.close()
-        except TimeoutError:
-            self._pool.terminate()
+        await self.connections.close()
 
     async def _lock_collection(
         self, db: asyncpg.Connection, tenant: str, name: str, embedding_model: str, dimension: int
@@ -270,25 +243,7 @@ class PgVectorStore:
     @asynccontextmanager
     async def _as(self, tenant: str, *, statements: int = 1) -> AsyncIterator[asyncpg.Connection]:
         """A transaction that sees and writes the tenant's rows only, and has the time for so many statements."""
-        async with self._connection(self._config.statement_timeout_s * statements) as db, db.transaction():
+        limit_s = self.connections.statement_timeout_s * statements
+        async with self.connections.use(limit_s) as db, db.transaction():
             await db.execute(SQL["set_tenant"], tenant)
             yield db
-
-    @asynccontextmanager
-    async def _connection(self, limit_s: float | None = None) -> AsyncIterator[asyncpg.Connection]:
-        """A connection, for a bounded time. What says "not reachable" becomes StoreUnavailable, here only.
-
-        A server that hangs answers neither the statement nor its cancelling nor a ROLLBACK: when the time is over the
-        connection is cut on our side, and everything that waits for it fails at once.
-        """
-        limit_s = self._config.statement_timeout_s if limit_s is None else limit_s
-        try:
-            async with self._pool.acquire(timeout=self._config.acquire_timeout_s) as db:
-                watchdog = asyncio.get_running_loop().call_later(limit_s + GRACE_S, db.terminate)
-                try:
-                    yield db
-                finally:
-                    watchdog.cancel()
-        except UNREACHABLE as error:
-            log.warning("store: %s: %s", type(error).__name__, error)
-            raise StoreUnavailable(reason_of(error), retry_after_s=RETRY_AFTER_S) from error

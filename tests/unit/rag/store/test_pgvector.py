@@ -223,7 +223,7 @@ async def test_a_server_that_is_not_there_is_unavailable(dsn: str, kind: type[Ex
 
 
 async def test_an_unknown_database_is_a_settings_error(migrated: str) -> None:
-    with pytest.raises(ConfigError, match="store.dsn is refused"):
+    with pytest.raises(ConfigError, match="DSN of the store is refused"):
         async with open_pgvector(migrated.replace("/ragents?", "/no_such_database?"), StoreConfig()):
             pass
 
@@ -248,7 +248,7 @@ async def test_connections_that_were_cut_are_unavailable_once_and_then_recover(
 
 async def test_an_exhausted_pool_is_unavailable_in_time(migrated: str, principal: Principal) -> None:
     config = StoreConfig(pool_size=1, acquire_timeout_s=0.2)
-    async with open_pgvector(migrated, config) as store, store._connection():
+    async with open_pgvector(migrated, config) as store, store.connections.use():
         with pytest.raises(StoreUnavailable, match="in time"):
             async with asyncio.timeout(3):
                 await store.ping()
@@ -257,7 +257,7 @@ async def test_an_exhausted_pool_is_unavailable_in_time(migrated: str, principal
 async def test_a_statement_that_takes_too_long_is_unavailable(migrated: str) -> None:
     async with open_pgvector(migrated, StoreConfig(statement_timeout_s=0.2)) as store:
         with pytest.raises(StoreUnavailable, match="in time"):
-            async with asyncio.timeout(5), store._connection() as db:
+            async with asyncio.timeout(5), store.connections.use() as db:
                 await db.execute("SELECT pg_sleep(3)")
         await store.ping()
 
@@ -288,7 +288,7 @@ async def test_the_index_path_finds_what_the_exact_one_does(migrated: str, princ
             by_index = {s.id for s in await store.search(query, principal=principal)}
             hits += len(by_index & {s.id for s in await exact.search(query, principal=principal)})
         assert hits >= 0.95 * 200
-        async with store._connection() as db:
+        async with store.connections.use() as db:
             names = await db.fetch("SELECT indexname FROM pg_indexes WHERE tablename = 'chunk_index'")
         assert "chunk_index_hnsw_48" in {row["indexname"] for row in names}
 

@@ -1,4 +1,4 @@
-"""The statements of queries.sql, by name."""
+"""Statements in a .sql file, by name."""
 
 import re
 from pathlib import Path
@@ -6,10 +6,7 @@ from pathlib import Path
 NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
-FILE = Path(__file__).with_name("queries.sql")
-
-
-def load_queries(file: Path = FILE) -> dict[str, str]:
+def load_queries(file: Path) -> dict[str, str]:
     """Name -> statement, comments and semicolon off."""
     _, *parts = NAME.split(file.read_text(encoding="utf-8"))
     return {name: _statement(body) for name, body in zip(parts[::2], parts[1::2], strict=True)}
