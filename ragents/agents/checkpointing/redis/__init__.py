@@ -1,0 +1,8 @@
+"""Threads, leases and the tools' ledger on plain Redis."""
+
+from ragents.agents.checkpointing.redis.leases import RedisLeases
+from ragents.agents.checkpointing.redis.opening import open_redis
+from ragents.agents.checkpointing.redis.saver import RedisCheckpointSaver
+from ragents.agents.checkpointing.redis.scripts import Server
+
+__all__ = ["RedisCheckpointSaver", "RedisLeases", "Server", "open_redis"]
