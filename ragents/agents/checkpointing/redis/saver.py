@@ -8,7 +8,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from ragents.agents.checkpointing.base import DurableSaver
 from ragents.agents.checkpointing.codec import Codec
-from ragents.agents.checkpointing.redis.keys import calls_key, joined, parted, thread_keys
+from ragents.agents.checkpointing.redis.keys import joined, parted, thread_keys
 from ragents.agents.checkpointing.redis.reading import BARE_PAGE, PAGE, Name, Reader, paged
 from ragents.agents.checkpointing.redis.records import pack_checkpoint, pack_write, ref, root_of
 from ragents.agents.checkpointing.redis.registry import Registry
@@ -46,8 +46,8 @@ class RedisCheckpointSaver(DurableSaver):
         self._reader = Reader(server, self._registry, ttl_ms=self._ttl_ms)
 
     async def adelete_thread(self, thread_id: str) -> None:
-        keys = (*thread_keys(self.tenant, thread_id), calls_key(self.tenant, thread_id))
-        await self._server.command("UNLINK", *keys, again=True)
+        """With its lease and its ledger: who still holds it cannot write to it any more."""
+        await self._server.command("UNLINK", *thread_keys(self.tenant, thread_id), again=True)
         await self._registry.forget(self.tenant, thread_id)
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:

@@ -9,6 +9,7 @@
 --   w namespace id task number  a write: framed path, channel, payload; in the index
 --   b namespace channel version a large value, shared by the checkpoints that refer to it
 --   r root namespace id         index only: a checkpoint that goes when the root namespace's checkpoint `root` goes
+--   l call                      the tools' ledger, see begin.lua; in the index
 --   k namespace                 how many checkpoints the last trim had to leave
 --
 -- Framed: each part after its length as 4 bytes, big-endian. (cmsgpack of Redis 6.2 knows no binary strings.)
