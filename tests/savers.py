@@ -55,7 +55,7 @@ class RedisStore:
         config = CheckpointConfig.model_validate({"backend": "redis", "redis_url": self.url, **overrides})
         async with open_redis(config) as client:
             yield RedisCheckpointSaver(
-                Server(client, timeout_s=config.statement_timeout_s),
+                Server(client, timeout_s=config.statement_timeout_s, at_once=config.pool_size),
                 serde=strict_serializer(config.allowed_types),
                 codec=Codec(compress=config.enable_compression, keys=config.keys),
                 ttl_s=config.ttl_s,

@@ -227,6 +227,7 @@ async def test_a_cluster_is_used_like_one_server(home: Path) -> None:
             await saver.aput_writes(config, [("c", 1)], "task")
             assert (await saver.aget_tuple(config)).pending_writes == [("task", "c", 1)]
             assert len(await listed(saver.for_tenant("a"), None)) == 1
+            await asyncio.gather(*(put(saver, at(f"t{number}", tenant="b")) for number in range(100)))
             await saver.for_tenant("a").adelete_for_runs(["run"])
             assert await listed(saver.for_tenant("a"), at("t")) == []
             await saver.for_tenant("a").adelete_thread("t")
@@ -252,7 +253,9 @@ def key() -> Key:
 
 async def test_the_ledger_runs_a_call_once(redis_url: str, key: Key) -> None:
     async with open_redis(CheckpointConfig.model_validate({"redis_url": redis_url})) as client:
-        ledger = RedisLedger(Server(client, timeout_s=5), serde=strict_serializer(), codec=Codec(), ttl_s=60)
+        ledger = RedisLedger(
+            Server(client, timeout_s=5, at_once=10), serde=strict_serializer(), codec=Codec(), ttl_s=60
+        )
         begun = await asyncio.gather(*(ledger.begin(key, "call\0*") for _ in range(10)))
         assert sorted(entry.state for entry in begun) == ["new"] + ["started"] * 9
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
@@ -28,7 +28,7 @@ async def open_redis(config: CheckpointConfig) -> AsyncIterator[Client]:
     except ValueError as error:
         raise ConfigError(f"checkpoint.redis_url is not a Redis URL (redis://host:6379/1): {error}") from None
     try:
-        await _check(Server(client, timeout_s=config.connect_timeout_s))
+        await _check(Server(client, timeout_s=config.connect_timeout_s, at_once=config.pool_size))
         yield client
     finally:
         await client.aclose()
@@ -41,17 +41,16 @@ def _client(config: CheckpointConfig) -> Client:
         "socket_timeout": config.statement_timeout_s,
         "health_check_interval": HEALTH_CHECK_S,
         "socket_keepalive": True,
+        "retry": Retry(NoBackoff(), 0),  # not repeated here: Server knows which calls may be
     }
     if config.redis_cluster:
         return RedisCluster.from_url(url, max_connections=config.pool_size, **common)
     if url.startswith("unix:"):
         del common["socket_keepalive"]
-    # Not repeated here: Server knows which calls may be.
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=config.pool_size,
         timeout=config.statement_timeout_s,
-        retry=Retry(NoBackoff(), 0),
         **common,
     )
     return Redis.from_pool(pool)
@@ -70,17 +69,17 @@ async def _check(server: Server) -> None:
 
 async def _infos(server: Server) -> list[Mapping[str, Any]]:
     """Of each primary. From INFO, since managed servers refuse CONFIG."""
-    sections = [await _info(server, section) for section in ("server", "memory", "persistence")]
-    return [{key: value for section in sections for key, value in section[node].items()} for node in sections[0]]
+    if not isinstance(server.client, RedisCluster):
+        return [await _info(server)]
+    await server.command("PING", again=True)  # which makes the client look for the nodes
+    return [await _info(server, target_nodes=node) for node in server.client.get_primaries()]
 
 
-async def _info(server: Server, section: str) -> Mapping[str, Mapping[str, Any]]:
-    """By node; a server that is no cluster is one node."""
-    if isinstance(server.client, RedisCluster):
-        nodes = server.client.get_primaries()
-        found = await server.command("INFO", section, target_nodes=nodes, again=True)
-        return cast(dict[str, dict[str, Any]], found if len(nodes) > 1 else {nodes[0].name: found})
-    return {"": cast(dict[str, Any], await server.command("INFO", section, again=True))}
+async def _info(server: Server, **options: Any) -> Mapping[str, Any]:
+    found: dict[str, Any] = {}
+    for section in ("server", "memory", "persistence"):
+        found |= await server.command("INFO", section, again=True, **options)
+    return found
 
 
 def check_version(info: Mapping[str, Any]) -> None:

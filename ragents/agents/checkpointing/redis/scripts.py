@@ -10,8 +10,8 @@ from typing import Any
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import ClusterDownError, NoScriptError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError
 
 from ragents.errors import BackendUnavailable
 
@@ -35,14 +35,18 @@ class Script:
 class Server:
     """Redis as a neighbour that may be down: BackendUnavailable after `timeout_s` at the latest.
 
-    `again=True` repeats a call whose connection broke: only for what may be done twice.
+    `again=True` repeats a call whose connection broke: only for what may be done twice. At most `at_once` calls run at
+    a time and the others wait their turn, within the same time: a cluster's client would refuse them. One per client.
     """
 
-    def __init__(self, client: Client, *, timeout_s: float) -> None:
+    def __init__(self, client: Client, *, timeout_s: float, at_once: int) -> None:
         self.client = client
         self._timeout_s = timeout_s
+        self._turns = asyncio.Semaphore(at_once)
         self._retry: Retry = Retry(
-            ExponentialWithJitterBackoff(base=0.02, cap=0.5), RETRIES, supported_errors=(RedisConnectionError,)
+            ExponentialWithJitterBackoff(base=0.02, cap=0.5),
+            RETRIES,
+            supported_errors=(RedisConnectionError, ClusterDownError),
         )
 
     async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument], *, again: bool) -> Any:
@@ -54,7 +58,7 @@ class Server:
     async def command(self, *parts: Argument, again: bool, **options: Any) -> Any:
         """`options` are the client's: target_nodes in a cluster."""
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s), self._turns:
                 return await self._execute(parts, again, options)
         except NoScriptError:
             raise
@@ -67,7 +71,7 @@ class Server:
     async def _execute(self, parts: Sequence[Argument], again: bool, options: Mapping[str, Any]) -> Any:
         try:
             return await self.client.execute_command(*parts, **options)
-        except RedisConnectionError:
+        except (RedisConnectionError, ClusterDownError):
             if not again:
                 raise
         return await self._retry.call_with_retry(lambda: self.client.execute_command(*parts, **options), _nothing)
