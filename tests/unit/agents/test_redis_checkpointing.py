@@ -1,7 +1,9 @@
 """What is particular to Redis: its settings, its absence, and what lies in it."""
 
 import asyncio
+import contextlib
 import logging
+import random
 import socket
 import time
 import uuid
@@ -19,6 +21,7 @@ from ragents.agents.checkpointing.redis import RedisLedger, Server, open_redis
 from ragents.agents.checkpointing.redis.keys import escape, joined, parted, thread_keys, unescape
 from ragents.agents.checkpointing.redis.opening import check_memory, check_version
 from ragents.agents.checkpointing.redis.scripts import Script
+from ragents.agents.checkpointing.rows import COUNTERS, Place, StoredCheckpoint, needed_ancestors
 from ragents.agents.checkpointing.serializer import strict_serializer
 from ragents.agents.checkpointing.types import CheckpointConfig
 from ragents.errors import BackendUnavailable, ConfigError
@@ -97,9 +100,11 @@ async def test_no_server_is_said_without_address_or_password() -> None:
 
 
 async def test_a_wrong_url_is_a_configuration_error() -> None:
-    with pytest.raises(ConfigError, match="redis_url"):
-        async with open_redis(CheckpointConfig.model_validate({"redis_url": "http://localhost"})):
-            pass
+    for url in ("http://:sesame@localhost", "redis://a:b:sesame#/@localhost:x/1"):
+        with pytest.raises(ConfigError, match="redis_url") as caught:
+            async with open_redis(CheckpointConfig.model_validate({"redis_url": url})):
+                pass
+        assert "sesame" not in str(caught.value)
 
 
 async def test_everything_is_gone_after_the_last_use(server: RedisServer) -> None:
@@ -137,6 +142,52 @@ async def test_trimming_leaves_no_row_behind(server: RedisServer) -> None:
         kinds = sorted(name[:1] for name in await saver._server.client.hkeys(rows))
         assert kinds == [b"b", b"c", b"c", b"k", b"w"]
         assert await saver._server.client.zcard(index) == 4  # two checkpoints, a write, a call's root
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_trimming_follows_the_rule_of_needed_ancestors(redis_url: str, seed: int) -> None:
+    rng, thread, ids = random.Random(seed), f"trimmed-{uuid.uuid4()}", [f"{number:02d}" for number in range(12)]
+    made: dict[str, StoredCheckpoint] = {}
+    async with RedisStore(redis_url).open(max_checkpoints_per_thread=None) as saver:
+        for place, id_ in enumerate(ids):
+            parent = rng.choice([None, id_, *ids[max(0, place - 2) : place]])
+            channels = rng.sample("abc", rng.randint(0, 3))
+            metadata = {COUNTERS: {channel: [1, 1] for channel in channels}}
+            snapshots = [channel for channel in "abc" if channel not in channels]
+            made[id_] = StoredCheckpoint(Place("", thread, ""), id_, parent, metadata, b"", snapshots=snapshots)
+            await saver._put(made[id_], fence=None)
+        kept = {ids[-1]: made[ids[-1]]}
+        others = {id_: made[id_] for id_ in ids[:-1]}
+        await saver.aprune([thread])
+
+        left = [name[1] async for name in saver._reader.names("", thread)]
+        assert set(left) == needed_ancestors(kept, others) | set(kept)
+
+
+async def test_a_chain_that_is_a_ring_ends(redis_url: str) -> None:
+    thread = f"ring-{uuid.uuid4()}"
+    async with RedisStore(redis_url).open(max_checkpoints_per_thread=None) as saver:
+        for id_, parent in (("1", "2"), ("2", "1"), ("3", "3"), ("4", "2")):
+            metadata = {COUNTERS: {"log": [1, 1]}}
+            await saver._put(StoredCheckpoint(Place("", thread, ""), id_, parent, metadata, b""), fence=None)
+        await saver.aprune([thread])
+
+        assert [each.id async for each in saver._ancestors(Place("", thread, ""), "4")] == ["2", "1"]
+
+
+async def test_answers_are_not_mixed_up_after_cancelled_calls(redis_url: str) -> None:
+    async with RedisStore(redis_url).open(pool_size=4) as saver:
+        for number in range(20):
+            await put(saver, at(f"cancelled-{number}"), {"n": number})
+
+        async def read(number: int, limit_s: float) -> None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limit_s):
+                    found = await saver.aget_tuple(at(f"cancelled-{number}"))
+                    assert found.checkpoint["channel_values"] == {"n": number}
+
+        for limit_s in (0.0005, 0.001, 0.002, 0.004, 5):
+            await asyncio.gather(*(read(number, limit_s) for number in range(20)))
 
 
 async def test_an_expired_thread_leaves_the_list_of_threads(server: RedisServer) -> None:
@@ -209,10 +260,18 @@ async def test_one_call_for_each_operation(server: RedisServer) -> None:
         assert await commands() - before == 7
 
 
+def free_port() -> int:
+    """Below the range of outgoing connections, and with room for the cluster's own port, which is 10,000 higher."""
+    for port in random.sample(range(15_000, 22_000), 100):
+        with socket.socket() as one, socket.socket() as other, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            other.bind(("127.0.0.1", port + 10_000))
+            return port
+    raise RuntimeError("no free port")
+
+
 async def test_a_cluster_is_used_like_one_server(home: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     directory = home / uuid.uuid4().hex[:8]
     directory.mkdir()
     server = RedisServer(directory, port=str(port), bind="127.0.0.1", cluster_enabled="yes")

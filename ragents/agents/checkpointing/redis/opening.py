@@ -25,8 +25,8 @@ async def open_redis(config: CheckpointConfig) -> AsyncIterator[Client]:
     """ConfigError when the server is too old or may throw state away; BackendUnavailable when it is not there."""
     try:
         client = _client(config)
-    except ValueError as error:
-        raise ConfigError(f"checkpoint.redis_url is not a Redis URL (redis://host:6379/1): {error}") from None
+    except ValueError:  # whose text may hold a part of the password
+        raise ConfigError("checkpoint.redis_url is not a Redis URL, such as redis://:password@host:6379/1") from None
     try:
         await _check(Server(client, timeout_s=config.connect_timeout_s, at_once=config.pool_size))
         yield client

@@ -129,18 +129,25 @@ class Reader:
         """All threads; the names of all their checkpoints are in memory, a page of values at a time."""
         names: list[tuple[str, str, str]] = []
         for threads in paged(await self._registry.threads(tenant), AT_ONCE):
-            for found in await asyncio.gather(*(self._names_in(tenant, thread, namespace) for thread in threads)):
-                names += found
+            for some in await asyncio.gather(*(self._names_in(tenant, thread, namespace) for thread in threads)):
+                names += some
         names = [
             name
             for name in names
             if (before is None or name[0] < before) and (checkpoint_id is None or name[0] == checkpoint_id)
         ]
         newest_first = sorted(names, reverse=True) if metadata or not limit else heapq.nlargest(limit, names)
-        for id_, thread, space in newest_first:
-            for name in await self.matching(tenant, thread, [(space, id_)], metadata):
-                for stored in await self.read(tenant, thread, [name]):
+        for page in paged(newest_first, PAGE):
+            reads = (self._matching(tenant, thread, [(space, id_)], metadata) for id_, thread, space in page)
+            for found in await asyncio.gather(*reads):
+                for stored in found:
                     yield stored
+
+    async def _matching(
+        self, tenant: str, thread: str, names: Sequence[Name], metadata: Mapping[str, Any]
+    ) -> list[StoredCheckpoint]:
+        found = await self.matching(tenant, thread, names, metadata)
+        return await self.read(tenant, thread, found) if found else []
 
     async def _names_in(self, tenant: str, thread: str, namespace: str | None) -> list[tuple[str, str, str]]:
         """Id, thread, namespace."""

@@ -115,6 +115,7 @@ local function cut(namespace, gone)
   in_batches('HDEL', KEYS[1], rows)
   in_batches('ZREM', KEYS[2], rows)
   in_batches('ZREM', KEYS[2], roots)
+  redis.call('HDEL', KEYS[1], field('k', namespace)) -- not what it was any more
   sweep(namespace, refs)
 end
 
