@@ -161,8 +161,9 @@ async def test_an_agent_calls_its_tools(saver: DurableSaver, config: dict[str, A
     assert state["messages"][2].content == "5"
 
 
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
 async def test_delta_channels_keep_every_entry_while_trimmed(
-    store: Store, variant: dict[str, Any], config: dict[str, Any]
+    store: Store, variant: dict[str, Any], config: dict[str, Any], durability: Any
 ) -> None:
     class State(TypedDict):
         log: Annotated[list[str], DeltaChannel(lambda old, new: [*(old or []), *(e for part in new for e in part)])]
@@ -174,7 +175,7 @@ async def test_delta_channels_keep_every_entry_while_trimmed(
     async with store.open(**variant, max_checkpoints_per_thread=3) as saver:
         compiled = graph.compile(checkpointer=saver)
         for number in range(10):
-            await compiled.ainvoke({"log": [f"question {number}"]}, config)
+            await compiled.ainvoke({"log": [f"question {number}"]}, config, durability=durability)
         state = (await compiled.aget_state(config)).values
 
     assert state["log"] == [f"{'answer' if n % 2 else 'question'} {n if n % 2 else n // 2}" for n in range(20)]

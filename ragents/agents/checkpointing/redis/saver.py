@@ -21,7 +21,7 @@ TAKEN = 1
 
 
 class RedisCheckpointSaver(DurableSaver):
-    """Keys and fields: see thread.lua. Threads end `ttl_s` after their last use, by reading or writing.
+    """Keys and fields: see thread.lua. Threads end `ttl_s` (or up to 5 % less) after they were last read or written.
 
     A namespace keeps its newest `max_checkpoints`, half as many more at times, and what those need.
     """

@@ -76,10 +76,12 @@ local function in_batches(command, key, members)
   end
 end
 
+-- The time starts anew once a twentieth of it has passed: otherwise each read is a write for replicas and the AOF.
 local function refresh(ttl_ms)
-  if tonumber(ttl_ms) > 0 then
-    redis.call('PEXPIRE', KEYS[1], ttl_ms)
-    redis.call('PEXPIRE', KEYS[2], ttl_ms)
+  local whole = tonumber(ttl_ms)
+  if whole <= 0 then return end
+  for i = 1, 2 do
+    if redis.call('PTTL', KEYS[i]) < 0.95 * whole then redis.call('PEXPIRE', KEYS[i], ttl_ms) end
   end
 end
 
