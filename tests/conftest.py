@@ -50,6 +50,19 @@ async def migrated(postgres: str) -> str:
     return dsn
 
 
+@pytest.fixture(scope="session")
+def redis_url(home: Path) -> Iterator[str]:
+    """A Redis 6.2 that evicts nothing, shared by the run."""
+    from tests.redis_server import RedisServer
+
+    directory = home / "redis"
+    directory.mkdir()
+    server = RedisServer(directory)
+    server.start()
+    yield server.url
+    server.stop()
+
+
 @pytest.fixture
 def principal() -> Principal:
     """A tenant of the test's own, so that tests share a database and nothing else."""

@@ -85,7 +85,9 @@ def needed_ancestors(kept: Mapping[str, StoredCheckpoint], others: Mapping[str, 
     for start in kept.values():
         seeking = set(start.metadata.get(COUNTERS, {}))
         parent = start.parent
-        while seeking and parent is not None:
+        seen: set[str] = set()  # a forged chain may be a ring
+        while seeking and parent is not None and parent not in seen:
+            seen.add(parent)
             ancestor = kept.get(parent) or others.get(parent)
             if ancestor is None:
                 break

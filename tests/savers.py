@@ -1,0 +1,86 @@
+"""The durable checkpoint savers that the conformance tests run over, and a way to look at their raw rows."""
+
+import base64
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import pytest
+
+from ragents.agents.checkpointing.base import DurableSaver
+from ragents.agents.checkpointing.codec import Codec
+from ragents.agents.checkpointing.leases import Leases
+from ragents.agents.checkpointing.redis import RedisCheckpointSaver, RedisLeases, Server, open_redis
+from ragents.agents.checkpointing.redis.keys import thread_keys
+from ragents.agents.checkpointing.redis.records import framed, parts_of
+from ragents.agents.checkpointing.serializer import strict_serializer
+from ragents.agents.checkpointing.types import CheckpointConfig
+
+KEY, OTHER_KEY = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {"enable_compression": False},
+    "compressed": {},
+    "encrypted": {"encryption_keys": [KEY]},
+}
+
+
+@dataclass(frozen=True)
+class RawValue:
+    """A stored value. `where` is the backend's own way to name it."""
+
+    kind: Literal["checkpoint", "write", "large"]
+    where: Any
+    payload: bytes
+
+
+class Store(Protocol):
+    """A backend under test. `open` takes fields of CheckpointConfig."""
+
+    def open(self, **overrides: Any) -> AbstractAsyncContextManager[DurableSaver]: ...
+
+    def leases(self, saver: DurableSaver) -> Leases: ...
+
+    async def raw(self, saver: DurableSaver, thread: str, tenant: str = "") -> list[RawValue]: ...
+
+    async def overwrite(self, saver: DurableSaver, value: RawValue, payload: bytes) -> None: ...
+
+
+class RedisStore:
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @asynccontextmanager
+    async def open(self, **overrides: Any) -> AsyncIterator[DurableSaver]:
+        config = CheckpointConfig.model_validate({"backend": "redis", "redis_url": self.url, **overrides})
+        async with open_redis(config) as client:
+            yield RedisCheckpointSaver(
+                Server(client, timeout_s=config.statement_timeout_s, at_once=config.pool_size),
+                serde=strict_serializer(config.allowed_types),
+                codec=Codec(compress=config.enable_compression, keys=config.keys),
+                ttl_s=config.ttl_s,
+                max_checkpoints=config.max_checkpoints_per_thread,
+            )
+
+    def leases(self, saver: DurableSaver) -> Leases:
+        return RedisLeases(saver._server)
+
+    async def raw(self, saver: DurableSaver, thread: str, tenant: str = "") -> list[RawValue]:
+        key = thread_keys(tenant, thread)[0]
+        kinds = {b"c": "checkpoint", b"w": "write", b"b": "large"}
+        found = []
+        for name, row in sorted((await saver._server.client.hgetall(key)).items()):
+            if kind := kinds.get(name[:1]):
+                found.append(RawValue(kind, (key, name), row if kind == "large" else parts_of(row)[-1]))
+        return found
+
+    async def overwrite(self, saver: DurableSaver, value: RawValue, payload: bytes) -> None:
+        key, name = value.where
+        client = saver._server.client
+        row = payload if value.kind == "large" else framed([*parts_of(await client.hget(key, name))[:-1], payload])
+        await client.hset(key, name, row)
+
+
+STORES: dict[str, Callable[[pytest.FixtureRequest], Store]] = {
+    "redis": lambda request: RedisStore(request.getfixturevalue("redis_url")),
+}
