@@ -1,0 +1,201 @@
+"""logical: parse -> (ask back) -> retrieve per sub-question in parallel -> compute -> answer."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar, Literal, TypedDict, cast
+
+from langchain_core.messages import AIMessage, HumanMessage
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
+from langgraph.types import Send, interrupt
+
+from ragents.agents.langgraph_base import RESPONSE, AgentState, Graph, LangGraphAgent, stored
+from ragents.agents.logical.answering import answer_of, limited_to, merged
+from ragents.agents.logical.computing import work
+from ragents.agents.logical.form import Form, Known, Missing, form_of_model
+from ragents.agents.logical.replies import completed, question_for
+from ragents.agents.logical.rules import form_of_rules
+from ragents.agents.types import Turn
+from ragents.rag.answering import answer_from_sources
+from ragents.rag.types import RAGResponse
+
+MAX_QUESTIONS = 2
+"""Asked back per turn; then the answer is given with what is known."""
+ALL_OF_A_DOCUMENT = 50
+"""Sources per search when a document is named: the most that the engine gives."""
+
+
+class Search(TypedDict):
+    """One branch of the fan-out."""
+
+    query: str
+    top_k: int | None
+
+
+class Ask(TypedDict, total=False):
+    question: str
+    missing: list[Missing]
+    options: list[str]
+
+
+def _gathered(old: list[dict[str, Any]], new: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+    """Parallel searches add up; None begins anew, since a thread's state outlives its turn."""
+    return [] if new is None else [*(old or []), *new]
+
+
+class LogicalState(AgentState, total=False):
+    """Plain JSON values: a Form, what is to be asked, and the response of each search."""
+
+    question: str
+    history: int
+    """messages before this turn's question"""
+    form: dict[str, Any]
+    ask: Ask
+    asked: int
+    found: Annotated[list[dict[str, Any]], _gathered]
+
+
+class LogicalAgent(LangGraphAgent):
+    name: ClassVar[str] = "logical"
+    description: ClassVar[str] = (
+        "Takes a question apart, asks back what is missing, and computes dates, amounts and comparisons from sources."
+    )
+
+    @property
+    def last_node(self) -> str:
+        return "answer"
+
+    def build_graph(self) -> Graph:
+        graph = StateGraph(LogicalState, context_schema=Turn)
+        graph.add_node("parse", self._parse)
+        graph.add_node("ask", self._ask)
+        graph.add_node("complete", self._complete)
+        graph.add_node("retrieve", self._retrieve, input_schema=Search)
+        graph.add_node("compute", self._compute)
+        graph.add_node("answer", self._answer)
+        graph.add_edge(START, "parse")
+        graph.add_conditional_edges("parse", self._after_parsing, ["ask", "retrieve", "compute"])
+        graph.add_edge("ask", "complete")
+        graph.add_conditional_edges("complete", self._after_parsing, ["ask", "retrieve", "compute"])
+        graph.add_edge("retrieve", "compute")
+        graph.add_conditional_edges("compute", _after_computing, ["ask", "answer"])
+        graph.add_edge("answer", END)
+        return cast(Graph, graph)  # a state of its own, with the keys of AgentState
+
+    async def _parse(self, state: LogicalState, runtime: Runtime[Turn]) -> LogicalState:
+        runtime.stream_writer({"status": "reading the question"})
+        messages = state["messages"]
+        question = str(messages[-1].content)
+        form = form_of_rules(question, _known(state))
+        if not self.llm.extractive and form.expression is None:
+            budget = runtime.context.budget
+            form = await form_of_model(question, llm=self.llm, history=messages[:-1], budget=budget) or form
+        return {
+            "question": question,
+            "history": len(messages) - 1,
+            "form": form.model_dump(mode="json"),
+            "ask": _asking(form),
+            "asked": 0,
+            "found": cast(list[dict[str, Any]], None),  # see _gathered
+        }
+
+    async def _ask(self, state: LogicalState) -> LogicalState:
+        """Runs again from its start when the reply comes: nothing with a cost belongs here."""
+        ask = state["ask"]
+        reply = interrupt({"question": ask["question"], "missing": list(ask["missing"])})
+        said = [AIMessage(ask["question"]), HumanMessage(str(reply))]
+        return {"messages": said, "asked": state.get("asked", 0) + 1}
+
+    async def _complete(self, state: LogicalState, runtime: Runtime[Turn]) -> LogicalState:
+        runtime.stream_writer({"status": "reading the reply"})
+        form, ask = Form.model_validate(state["form"]), state["ask"]
+        reply = str(state["messages"][-1].content)
+        for missing in ask["missing"]:
+            form = completed(form, reply=reply, missing=missing, options=ask.get("options", []))
+        found = cast(list[dict[str, Any]], None)  # searched anew, with what the reply told
+        return {"form": form.model_dump(mode="json"), "ask": _asking(form), "found": found}
+
+    def _after_parsing(self, state: LogicalState) -> Hashable | Sequence[Hashable]:
+        form = Form.model_validate(state["form"])
+        if form.missing and state["asked"] < MAX_QUESTIONS:
+            return "ask"
+        if form.expression:
+            return "compute"
+        queries = form.sub_questions or form.entities or (state["question"],)
+        if not form.named_document:
+            return [Send("retrieve", Search(query=query, top_k=None)) for query in queries]
+        queries = (form.named_document, *queries)
+        return [Send("retrieve", Search(query=query, top_k=ALL_OF_A_DOCUMENT)) for query in dict.fromkeys(queries)]
+
+    async def _retrieve(self, state: Search, runtime: Runtime[Turn]) -> LogicalState:
+        turn = runtime.context
+        turn.budget.check()
+        runtime.stream_writer({"status": f"searching: {state['query']}"})
+        found = await self.engine.retrieve(
+            state["query"],
+            principal=turn.principal,
+            collection=turn.collection,
+            top_k=state["top_k"] or turn.top_k,
+            filters=turn.filters,
+            use_cache=turn.use_cache,
+        )
+        return {"found": [stored(found)]}
+
+    async def _compute(self, state: LogicalState, runtime: Runtime[Turn]) -> LogicalState:
+        """Merges what was found, keeps to the named document, and computes what the form asks for."""
+        form = Form.model_validate(state["form"])
+        turn, may_ask = runtime.context, state["asked"] < MAX_QUESTIONS
+        parts = [RESPONSE.validate_python(each) for each in state["found"]]
+        found = merged(parts, query=state["question"], min_confidence=self.engine.config.min_confidence)
+        if form.named_document and not form.expression:
+            limited = await limited_to(form, parts, found, store=self.engine.store, principal=turn.principal)
+            if limited.rivals and may_ask:
+                listed = ", ".join(limited.rivals)
+                question = f"More than one document is called {form.named_document!r}: {listed}. Which one do you mean?"
+                return {"ask": Ask(question=question, missing=["document"], options=list(limited.rivals))}
+            found = limited.response
+        if form.operation is None and form.expression is None:
+            return {"response": stored(found), "ask": {}}
+        runtime.stream_writer({"status": "computing"})
+        worked = await work(form, found.sources, may_ask=may_ask)
+        if worked.missing:
+            ask = Ask(question=worked.ask, missing=[worked.missing], options=list(worked.options))
+            return {"ask": ask}
+        top_k = turn.top_k or self.engine.config.top_k
+        return {"response": stored(answer_of(form, worked, found, model=self.llm.name, top_k=top_k)), "ask": {}}
+
+    async def _answer(self, state: LogicalState, runtime: Runtime[Turn]) -> LogicalState:
+        """What was computed stands; everything else is answered from the sources."""
+        response = RESPONSE.validate_python(state["response"])
+        turn = runtime.context
+        if response.answer is None:
+            turn.budget.check()
+            runtime.stream_writer({"status": "answering"})
+            response = await answer_from_sources(
+                response,
+                llm=self.llm,
+                min_confidence=self.engine.config.min_confidence,
+                history=[*state["messages"][: state["history"]], *state["messages"][state["history"] + 1 :]],
+                max_tokens=turn.max_tokens,
+            )
+            turn.budget.charge(response.usage)
+        response = replace(response, usage=turn.budget.spent)
+        return {"response": stored(response), "messages": [AIMessage(response.answer or "")]}
+
+
+def _after_computing(state: LogicalState) -> Literal["ask", "answer"]:
+    return "ask" if state.get("ask") else "answer"
+
+
+def _asking(form: Form) -> Ask:
+    return Ask(question=question_for(form.missing), missing=list(form.missing)) if form.missing else {}
+
+
+def _known(state: LogicalState) -> Known:
+    """Of the turn before: its answer, and the document it cited, when that is one."""
+    if not state.get("response"):
+        return Known()
+    last: RAGResponse = RESPONSE.validate_python(state["response"])
+    cited = {citation.source_id for citation in last.citations}
+    uris = {source.uri for source in last.sources if source.id in cited}
+    return Known(last.answer or "", uris.pop() if len(uris) == 1 else None)

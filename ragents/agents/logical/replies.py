@@ -1,0 +1,71 @@
+"""What is asked back, and what a reply adds to the form."""
+
+import re
+from collections.abc import Sequence
+
+from ragents.agents.computation import find_dates, find_quantities
+from ragents.agents.logical.form import BETWEEN, Form, Known, Missing
+from ragents.agents.logical.rules import document_in, form_of_rules, questions_about, split_pair
+
+QUESTIONS: dict[Missing, str] = {
+    "document": "Which document do you mean? Please name it, or give the two dates.",
+    "dates": "Which two dates do you mean?",
+    "referent": "Of what? Please name the amount, or what the documents call it.",
+    "things": "Which two things do you mean? Please name both, as in: A and B.",
+}
+ORDINALS = {"first": 0, "1st": 0, "second": 1, "2nd": 1, "third": 2, "3rd": 2, "last": -1}
+LEAD = re.compile(r"^(?:i mean|it'?s|it is|in|the|of|from|document|file)\s+", re.IGNORECASE)
+
+
+def question_for(missing: Sequence[Missing]) -> str:
+    return " ".join(QUESTIONS[name] for name in missing)
+
+
+def completed(form: Form, *, reply: str, missing: Missing, options: Sequence[str]) -> Form:
+    """The form with what the reply tells; `missing` stays when it tells nothing of use."""
+    text = " ".join(reply.split()).rstrip("?!. ")[:200]
+    dates = find_dates(text)
+    if form.operation in BETWEEN and len(dates) == 2:
+        return _with(form, entities=tuple(each.date.isoformat() for each in dates))
+    match missing:
+        case "document":
+            name = _chosen(text, options)[:1] or [document_in(text) or _stripped(text)]
+            return _with(form, document=name[0]) if name[0] else form
+        case "dates":
+            chosen = _chosen(text, options)
+            return _with(form, entities=tuple(chosen)) if len(chosen) == 2 else form
+        case "referent":
+            return _of(form, text)
+        case "things":
+            pair = split_pair(text)
+            return _with(form, entities=pair, sub_questions=questions_about(pair, form.of_dates)) if pair else form
+    return form
+
+
+def _of(form: Form, text: str) -> Form:
+    values = find_quantities(text, bare=True)
+    if len(values) == 1 and not re.sub(r"\W|the", "", text.replace(values[0].text, "")):
+        return _with(form, expression=f"{form.percent}% of {values[0].expression}")
+    again = form_of_rules(f"What is {form.percent}% of {text}", Known())
+    return again if not again.missing else form
+
+
+def _chosen(text: str, options: Sequence[str]) -> list[str]:
+    """The options that the reply names: in words, by part of the name, or as first, second, last."""
+    low = text.casefold()
+    words = re.findall(r"[\w-]+", low)
+    places = [ORDINALS[word] for word in words if word in ORDINALS]
+    places += [int(word) - 1 for word in words if word.isdigit() and 1 <= int(word) <= len(options)]
+    chosen = [options[place] for place in places if -1 <= place < len(options)]
+    named = [option for option in options if option.casefold() in low or (len(low) > 2 and low in option.casefold())]
+    return list(dict.fromkeys(chosen or named))
+
+
+def _stripped(text: str) -> str:
+    while (shorter := LEAD.sub("", text)) != text:
+        text = shorter
+    return text.strip(" \"'“”")
+
+
+def _with(form: Form, **values: object) -> Form:
+    return Form.model_validate({**form.model_dump(), **values, "missing": ()})
