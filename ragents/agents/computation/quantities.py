@@ -6,6 +6,7 @@ from fractions import Fraction
 
 from ragents.agents.computation.dates import find_dates
 from ragents.agents.computation.units import CURRENCIES, CURRENCY_CODES, CURRENCY_WORDS, SCALES
+from ragents.agents.computation.values import fraction_text
 
 # Named here and not left to pint, which takes "in", "at", "as" and "a" for units too.
 UNITS = (
@@ -48,7 +49,7 @@ class FoundQuantity:
     @property
     def expression(self) -> str:
         """As `calculate` reads it."""
-        number = str(self.value) if self.value.denominator == 1 else f"({self.value})"
+        number = fraction_text(self.value)
         return f"{number}%" if self.unit == "%" else f"{number} {self.unit}".strip()
 
 

@@ -110,8 +110,8 @@ def text_of(value: Value) -> str:
     if isinstance(value, Period):
         return value.text
     if is_number(value):
-        return _fraction_text(fraction(value)) if value.is_Rational else str(sympy.sstr(value))
-    return f"{_fraction_text(value.magnitude)} {unit_text(value)}".strip()
+        return fraction_text(fraction(value)) if value.is_Rational else str(sympy.sstr(value))
+    return f"{fraction_text(value.magnitude)} {unit_text(value)}".strip()
 
 
 def about(value: Value) -> str:
@@ -120,7 +120,7 @@ def about(value: Value) -> str:
         return f"{decimal(value):.12g}"
     if is_number(value) and "/" in text_of(value):
         return _decimal_text(fraction(value))
-    if is_quantity(value) and "/" in _fraction_text(value.magnitude):
+    if is_quantity(value) and "/" in fraction_text(value.magnitude):
         return f"{_decimal_text(value.magnitude)} {unit_text(value)}"
     return ""
 
@@ -129,7 +129,7 @@ def _decimal_text(value: Fraction) -> str:
     return str(sympy.Rational(value.numerator, value.denominator).evalf(12)).rstrip("0").rstrip(".")
 
 
-def _fraction_text(value: Fraction) -> str:
+def fraction_text(value: Fraction) -> str:
     """A decimal where it ends within 40 places, else p/q."""
     rest, places = value.denominator, 0
     for prime in (2, 5):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from ragents.agents.computation import find_dates, find_quantities, is_calculation
 from ragents.agents.logical.form import MAX_PARTS, Form, Known, Operation
+from ragents.agents.logical.operands import literal_operand
 
 MAX_QUESTION = 280
 FILE = re.compile(
@@ -28,6 +29,7 @@ THE_DATES = re.compile(
     r"(?:the |these |those |both |its )*(?:two |both )?dates?(?: given| named| mentioned)?", re.IGNORECASE
 )
 
+LEAD = re.compile(r"^(?:what is|what's|how much is|how many is|calculate|compute)\s+", re.IGNORECASE)
 BETWEEN = re.compile(r"\bhow (?:many|much) (day|week|month|year)s?\b.*?\bbetween (.+)$", re.IGNORECASE)
 FROM_TO = re.compile(
     r"\bhow (?:many|much) (day|week|month|year)s?\b.*?\bfrom (.+) (?:to|until|till) (.+)$", re.IGNORECASE
@@ -45,7 +47,6 @@ DATED = {"later", "newer", "younger", "after", "earlier", "older", "before"}
 _ADJECTIVE = f"{_MORE}|{_LESS}"
 RELATED = re.compile(
     r"^(?:is|are|was|were|did|does|do|has|have) (?P<a>.+?) "
-    r"(?:(?:start|end|happen|begin|come|weigh|cost|last)(?:ed|s)? )?"
     rf"(?P<how>{_ADJECTIVE})(?: expensive| recent)?(?: than)? (?P<b>.+)$",
     re.IGNORECASE,
 )
@@ -65,7 +66,9 @@ def form_of_rules(question: str, known: Known) -> Form:
     if len(text) > MAX_QUESTION:
         return Form(intent="lookup", sub_questions=(text[:MAX_QUESTION],))
     if is_calculation(bare):
-        return Form(intent="compute", expression=bare)
+        between = BETWEEN.search(bare)
+        operation = _operation(between[1]) if between else None
+        return Form(intent="compute", operation=operation, expression=LEAD.sub("", bare))
     for rule in RULES:
         if (form := rule(bare, known)) is not None:
             return form
@@ -139,7 +142,7 @@ def _percent(text: str, known: Known) -> Form | None:
     )
 
 
-def _two_of_one_kind(text: str, known: Known) -> Form | None:
+def _two_of_one_kind(text: str, _: Known) -> Form | None:
     if match := DIFFERENCE.search(text):
         return _pair("compute", "difference", match[1], text)
     if match := RATIO.search(text):
@@ -151,7 +154,7 @@ def _two_of_one_kind(text: str, known: Known) -> Form | None:
     return None
 
 
-def _related(text: str, known: Known) -> Form | None:
+def _related(text: str, _: Known) -> Form | None:
     if match := RELATED.match(text):
         both = f"{match['a']} and {match['b']}"
     elif (match := WHICH.search(text)) and split_pair(match["both"]):
@@ -191,7 +194,8 @@ def _pair(intent: str, operation: Operation | None, both: str, text: str, **more
 
 def questions_about(entities: tuple[str, ...], of_dates: bool, suffix: str = "") -> tuple[str, ...]:
     ask = "When was" if of_dates else "What is"
-    return tuple(f"{ask} {entity}{suffix}?" for entity in entities)
+    named = [each for each in entities if literal_operand(each, of_dates=of_dates) is None]
+    return tuple(f"{ask} {each}{suffix}?" for each in named)
 
 
 def split_pair(both: str) -> tuple[str, ...]:
