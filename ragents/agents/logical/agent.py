@@ -10,7 +10,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Send, interrupt
 
 from ragents.agents.langgraph_base import RESPONSE, AgentState, Graph, LangGraphAgent, stored
-from ragents.agents.logical.answering import answer_of, limited_to, merged
+from ragents.agents.logical.answering import answer_of, answer_parts, limited_to, merged
 from ragents.agents.logical.computing import work
 from ragents.agents.logical.form import Form, Known, Missing, form_of_model
 from ragents.agents.logical.replies import completed, question_for
@@ -146,18 +146,21 @@ class LogicalAgent(LangGraphAgent):
         form = Form.model_validate(state["form"])
         turn, may_ask = runtime.context, state["asked"] < MAX_QUESTIONS
         parts = [RESPONSE.validate_python(each) for each in state["found"]]
-        found = merged(parts, query=state["question"], min_confidence=self.engine.config.min_confidence)
+        gate = self.engine.config.min_confidence
+        asked = [part for part in parts if part.query != (form.named_document or "").strip()]
+        found = merged(asked, query=state["question"], min_confidence=gate)
+        trusted = found.confidence >= gate
         if form.named_document and not form.expression:
             limited = await limited_to(form, parts, found, store=self.engine.store, principal=turn.principal)
             if limited.rivals and may_ask:
                 listed = ", ".join(limited.rivals)
                 question = f"More than one document is called {form.named_document!r}: {listed}. Which one do you mean?"
                 return {"ask": Ask(question=question, missing=["document"], options=list(limited.rivals))}
-            found = limited.response
+            found, trusted = limited.response, limited.named or trusted
         if form.operation is None and form.expression is None:
             return {"response": stored(found), "ask": {}}
         runtime.stream_writer({"status": "computing"})
-        worked = await work(form, found.sources, may_ask=may_ask)
+        worked = await work(form, found.sources if trusted else (), may_ask=may_ask)
         if worked.missing:
             ask = Ask(question=worked.ask, missing=[worked.missing], options=list(worked.options))
             return {"ask": ask}
@@ -171,16 +174,25 @@ class LogicalAgent(LangGraphAgent):
         if response.answer is None:
             turn.budget.check()
             runtime.stream_writer({"status": "answering"})
-            response = await answer_from_sources(
-                response,
-                llm=self.llm,
-                min_confidence=self.engine.config.min_confidence,
-                history=[*state["messages"][: state["history"]], *state["messages"][state["history"] + 1 :]],
-                max_tokens=turn.max_tokens,
-            )
+            response = await self._from_sources(response, state, turn)
             turn.budget.charge(response.usage)
         response = replace(response, usage=turn.budget.spent)
         return {"response": stored(response), "messages": [AIMessage(response.answer or "")]}
+
+    async def _from_sources(self, found: RAGResponse, state: LogicalState, turn: Turn) -> RAGResponse:
+        gate = self.engine.config.min_confidence
+        questions = Form.model_validate(state["form"]).sub_questions
+        if self.llm.extractive and len(questions) > 1:
+            of = {each["query"]: float(each["confidence"]) for each in state["found"]}
+            confidences = [min(of.get(question.strip(), 0.0), found.confidence) for question in questions]
+            return await answer_parts(found, questions, llm=self.llm, min_confidence=gate, confidences=confidences)
+        return await answer_from_sources(
+            found,
+            llm=self.llm,
+            min_confidence=gate,
+            history=[*state["messages"][: state["history"]], *state["messages"][state["history"] + 1 :]],
+            max_tokens=turn.max_tokens,
+        )
 
 
 def _after_computing(state: LogicalState) -> Literal["ask", "answer"]:

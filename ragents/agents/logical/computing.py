@@ -10,6 +10,14 @@ from ragents.errors import InputError
 from ragents.rag.types import Source
 
 MAX_DATES_ASKED = 6
+RELATIONS = {
+    (">", False): "more than",
+    ("<", False): "less than",
+    ("==", False): "equal to",
+    (">", True): "after",
+    ("<", True): "before",
+    ("==", True): "the same as",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +67,8 @@ def expression_of(form: Form, operands: Sequence[Operand]) -> str:
         case "percent_of":
             return f"{form.percent}% of {said[0]}"
         case "difference" if form.of_dates:
-            return f"days between {said[0]} and {said[1]}"
+            first, second = (f"{each}-01-01" if _is_year(each) else each for each in said)
+            return f"days between {first} and {second}"
         case "difference":
             return f"abs(({said[0]}) - ({said[1]}))"
         case "sum":
@@ -67,11 +76,18 @@ def expression_of(form: Form, operands: Sequence[Operand]) -> str:
         case "ratio":
             return f"({said[0]}) / ({said[1]})"
         case "comparison":
+            if form.of_dates and len({_is_year(each) for each in said}) > 1:
+                said = [each[:4] for each in said]
             return f"{said[0]} {form.relation} {said[1]}"
-    years = [each for each in said if len(each) == 4]
-    if len(years) == 1 or (years and form.operation != "years_between"):
-        said = [f"{each}-01-01" if len(each) == 4 else each for each in said]
+    if form.operation == "years_between" and any(map(_is_year, said)):
+        said = [each[:4] for each in said]
+    else:
+        said = [f"{each}-01-01" if _is_year(each) else each for each in said]
     return f"{(form.operation or '').partition('_')[0]} between {said[0]} and {said[1]}"
+
+
+def _is_year(expression: str) -> bool:
+    return len(expression) == 4
 
 
 def conclusion(form: Form, computed: Computed) -> str:
@@ -87,7 +103,9 @@ def conclusion(form: Form, computed: Computed) -> str:
         case "ratio":
             return f"The ratio is {computed.text}."
         case "comparison":
-            return f"{'Yes' if computed.value == 'true' else 'No'}: {computed.steps[-1]}."
+            a, relation, b = computed.expression.partition(f" {form.relation} ")
+            said = RELATIONS[relation.strip(), form.of_dates]
+            return f"Yes: {a} is {said} {b}." if computed.value == "true" else f"No: {a} is not {said} {b}."
         case None:
             return f"{computed.expression} = {computed.text}"
     return f"Between them lie {computed.text}."

@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 
 from ragents.rag.types import Source
 
+ARTICLE = re.compile(r"^\s*(?:the|our|my|a|an)\s+(?:document\s+|file\s+)?", re.IGNORECASE)
 Titles = dict[str, tuple[str, str]]
 """document_id -> (uri, title)"""
 
@@ -13,7 +14,7 @@ Titles = dict[str, tuple[str, str]]
 def matching(name: str, sources: Sequence[Source]) -> Titles:
     """The documents of this uri, file name or title; else those whose name holds all its words. Empty for none."""
     documents: Titles = {source.document_id: (source.uri, source.title) for source in sources}
-    wanted = _plain(name)
+    wanted = _plain(ARTICLE.sub("", name))
     if not wanted:
         return {}
     by_uri = {key: each for key, each in documents.items() if each[0] == name.strip()}
@@ -29,6 +30,5 @@ def _names(document: tuple[str, str]) -> set[str]:
 
 
 def _plain(text: str) -> str:
-    """Articles and the word "document" tell nothing: "The Project-Plan" and "project plan" are one."""
-    words = re.findall(r"[^\W_]+", text.casefold())
-    return " ".join(word for word in words if word not in ("the", "our", "my", "a", "document", "file"))
+    """ "Project-Plan" and "project plan" are one."""
+    return " ".join(re.findall(r"[^\W_]+", text.casefold()))

@@ -119,4 +119,5 @@ def _is_said(form: Form, question: str, history: Sequence[BaseMessage]) -> bool:
     """Numbers and documents must be the user's own: a model may not bring operands along."""
     said = " ".join([question, *(str(message.content) for message in recent(history))]).casefold()
     own = [form.percent, form.document, form.maybe_document]
+    own += [digits for entity in form.entities for digits in re.findall(r"\d+", entity)]
     return form.expression is None and all(each is None or each.casefold() in said for each in own)

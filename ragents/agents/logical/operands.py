@@ -13,6 +13,7 @@ from ragents.rag.types import Source
 ENOUGH = 0.6
 """Share of the phrase's words that sentence, headings and title must hold between them."""
 MAX_SENTENCE = 240
+HEADING = re.compile(r"^(\s{0,3}#{1,6} .*)$", re.MULTILINE)
 WORD = re.compile(r"[^\W_]{3,}|\d+")
 SUFFIX = re.compile(r"(?:ments?|ings?|ions?|ies|ed|es|s|e)$")
 STOP = re.compile(
@@ -93,7 +94,8 @@ def dates_in(sources: Sequence[Source]) -> list[Operand]:
 
 def sentences_of(source: Source) -> list[str]:
     """Headings and short lines too ("Budget: 80,000 EUR"), without markers that would read as citations."""
-    parts = (" ".join(MARKER.sub("", part).split()) for part in BOUNDARY.split(source.text))
+    text = HEADING.sub(r"\1\n\n", source.text)  # else it runs into the sentence below it
+    parts = (" ".join(MARKER.sub("", part).split()) for part in BOUNDARY.split(text))
     return [part.lstrip("#>*-+ ") for part in parts if part]
 
 
@@ -173,4 +175,10 @@ def _expression(value: FoundDate | FoundQuantity) -> str:
 def _note(value: FoundDate | FoundQuantity) -> str:
     if isinstance(value, FoundQuantity):
         return ""
-    return value.note or (f"{value.text} was taken as its first day" if value.precision == "month" else "")
+    if value.precision == "day":
+        return value.note
+    return (
+        f"{value.text} tells no day: counted from its start"
+        if value.precision == "month"
+        else f"{value.text} is a year only"
+    )

@@ -26,7 +26,10 @@ def completed(form: Form, *, reply: str, missing: Missing, options: Sequence[str
     text = " ".join(reply.split()).rstrip("?!. ")[:200]
     dates = find_dates(text)
     if form.operation in BETWEEN and len(dates) == 2:
-        return _with(form, entities=tuple(each.date.isoformat() for each in dates))
+        days = tuple(each.date.isoformat() for each in dates)
+        if form.named_document:
+            return _with(form, entities=days)  # the document's own, so that it is cited for them
+        return _with(form, expression=f"{form.operation.partition('_')[0]} between {days[0]} and {days[1]}")
     match missing:
         case "document":
             name = _chosen(text, options)[:1] or [document_in(text) or _stripped(text)]

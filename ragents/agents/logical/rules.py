@@ -6,6 +6,7 @@ from collections.abc import Callable
 from ragents.agents.computation import find_dates, find_quantities, is_calculation
 from ragents.agents.logical.form import MAX_PARTS, Form, Known, Operation
 from ragents.agents.logical.operands import literal_operand
+from ragents.rag.answering import MARKER
 
 MAX_QUESTION = 280
 FILE = re.compile(
@@ -63,6 +64,8 @@ def form_of_rules(question: str, known: Known) -> Form:
     """Always a form; what it lacks is in `missing`."""
     text = " ".join(question.split())
     bare = text.rstrip("?!. ")
+    if not bare:
+        return Form(intent="lookup")  # the engine says that it is empty
     if len(text) > MAX_QUESTION:
         return Form(intent="lookup", sub_questions=(text[:MAX_QUESTION],))
     if is_calculation(bare):
@@ -75,7 +78,7 @@ def form_of_rules(question: str, known: Known) -> Form:
     if LIST.match(bare):
         return Form(intent="list", sub_questions=(text,), document=document_in(bare))
     parts = [part.strip() for part in PARTS.split(text) if len(part.split()) > 1][:MAX_PARTS]
-    return Form(intent="lookup", sub_questions=tuple(parts) or (text or "?",), document=document_in(bare))
+    return Form(intent="lookup", sub_questions=tuple(parts) or (text,), document=document_in(bare))
 
 
 def document_in(text: str) -> str | None:
@@ -122,7 +125,8 @@ def _percent(text: str, known: Known) -> Form | None:
         return None
     percent, target = match[1], match[2]
     if PRONOUN.fullmatch(target):
-        values = find_quantities(known.last_answer.rpartition("\n")[2], bare=True)
+        result = MARKER.sub("", known.last_answer.rpartition("\n")[2]).rpartition(" is ")[2]
+        values = find_quantities(result, bare=True)
         if len({(each.value, each.unit) for each in values}) == 1:
             return Form(intent="compute", operation="percent_of", expression=f"{percent}% of {values[0].expression}")
         return Form(intent="compute", operation="percent_of", percent=percent, missing=("referent",))

@@ -65,7 +65,7 @@ REFUSED = {
     "cats and dogs": "'cats|'and'|'dogs'",
     "__import__('os').system('true')": "no meaning here|is no number",
     "().__class__": "no meaning here",
-    "lambda x": "'lambda'",
+    "lambda x": "'x'",
     "open(1)": "'open'",
     "[1, 2]": "no meaning here",
     "1 if 2 else 3": "'if'",
