@@ -5,6 +5,7 @@ ISO dates (2021-03-03) and dates with the month's name come first and are never 
 """
 
 import re
+import threading
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
@@ -14,6 +15,7 @@ import dateparser
 
 Precision = Literal["day", "month", "year"]
 LANGUAGES = ["en", "de", "fr", "es", "it", "nl", "pt"]
+_lock = threading.Lock()
 MAX_DATES = 500
 """Per text: dateparser takes about a millisecond for one."""
 
@@ -98,7 +100,7 @@ def _dated(match: re.Match[str], year: int, month: int, day: int, *, note: str =
 @lru_cache(maxsize=2048)
 def _parse(text: str) -> date | None:
     """dateparser, held to what stands there: it would fill a missing day with today's."""
-    parsed: datetime | None = dateparser.parse(
-        text, languages=LANGUAGES, settings={"STRICT_PARSING": True, "DATE_ORDER": "DMY", "PARSERS": ["absolute-time"]}
-    )
+    settings = {"STRICT_PARSING": True, "DATE_ORDER": "DMY", "PARSERS": ["absolute-time"]}
+    with _lock:  # dateparser keeps its languages in globals
+        parsed: datetime | None = dateparser.parse(text, languages=LANGUAGES, settings=settings)
     return parsed.date() if parsed else None

@@ -1,5 +1,6 @@
 """logical: parse -> (ask back) -> retrieve per sub-question in parallel -> compute -> answer."""
 
+import asyncio
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal, TypedDict, cast
@@ -86,7 +87,7 @@ class LogicalAgent(LangGraphAgent):
         runtime.stream_writer({"status": "reading the question"})
         messages = state["messages"]
         question = str(messages[-1].content)
-        form = form_of_rules(question, _known(state))
+        form = await asyncio.to_thread(form_of_rules, question, _known(state))  # loads units when it is the first
         if not self.llm.extractive and form.expression is None:
             budget = runtime.context.budget
             form = await form_of_model(question, llm=self.llm, history=messages[:-1], budget=budget) or form

@@ -1,5 +1,6 @@
 """From a form and sources to a computed result: which operands, which expression, which words."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -45,7 +46,9 @@ async def work(form: Form, sources: Sequence[Source], *, may_ask: bool) -> Worke
     notes: list[str] = []
     for entity in form.entities:
         others = [other for other in form.entities if other != entity]
-        found = find_operand(_asked(entity, form), sources, of_dates=form.wants_dates, others=others)
+        found = await asyncio.to_thread(
+            find_operand, _asked(entity, form), sources, of_dates=form.wants_dates, others=others
+        )
         if isinstance(found, Rivals):
             if may_ask and (asked := _which_document(entity, found)):
                 return asked
@@ -54,7 +57,7 @@ async def work(form: Form, sources: Sequence[Source], *, may_ask: bool) -> Worke
         if found is None:
             absent.append(entity)
         else:
-            operands.append(_from_document(found, sources))
+            operands.append(await asyncio.to_thread(_from_document, found, sources))
     if absent or not operands:
         return Worked(tuple(operands), absent=tuple(absent), notes=tuple(notes))
     return await _computed(expression_of(form, operands), operands, notes)
@@ -120,7 +123,9 @@ async def _computed(expression: str, operands: Sequence[Operand], notes: Sequenc
 
 
 async def _two_dates(form: Form, sources: Sequence[Source], *, may_ask: bool) -> Worked:
-    dates = dates_in(sources)
+    if len({source.document_id for source in sources}) > 1:
+        return Worked(absent=("which of the documents is meant",))
+    dates = await asyncio.to_thread(dates_in, sources)
     if len(dates) < 2:
         return Worked(tuple(dates), absent=("two dates",))
     chosen, notes = dates, []

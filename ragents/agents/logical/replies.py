@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from ragents.agents.computation import find_dates, find_quantities
 from ragents.agents.logical.form import BETWEEN, Form, Known, Missing
-from ragents.agents.logical.rules import document_in, form_of_rules, questions_about, split_pair
+from ragents.agents.logical.rules import document_in, form_of_rules, questions_about
 
 QUESTIONS: dict[Missing, str] = {
     "document": "Which document do you mean? Please name it, or give the two dates.",
@@ -32,17 +32,29 @@ def completed(form: Form, *, reply: str, missing: Missing, options: Sequence[str
         return _with(form, expression=f"{form.operation.partition('_')[0]} between {days[0]} and {days[1]}")
     match missing:
         case "document":
-            name = _chosen(text, options)[:1] or [document_in(text) or _stripped(text)]
-            return _with(form, document=name[0]) if name[0] else form
+            chosen = _chosen(text, options)
+            named = chosen[0] if chosen else document_in(text) or ("" if options else _stripped(text))
+            return _with(form, document=named) if named else form
         case "dates":
             chosen = _chosen(text, options)
             return _with(form, entities=tuple(chosen)) if len(chosen) == 2 else form
         case "referent":
             return _of(form, text)
         case "things":
-            pair = split_pair(text)
-            return _with(form, entities=pair, sub_questions=questions_about(pair, form.of_dates)) if pair else form
+            return _about(form, form_of_rules(f"compare {text}", Known()))
     return form
+
+
+def _about(form: Form, named: Form) -> Form:
+    if not named.entities:
+        return form
+    return _with(
+        form,
+        entities=named.entities,
+        document=named.document or form.document,
+        constraints=named.constraints or form.constraints,
+        sub_questions=questions_about(named.entities, form.of_dates),
+    )
 
 
 def _of(form: Form, text: str) -> Form:
