@@ -25,7 +25,7 @@ from ragents.agents.computation.values import (
 )
 
 MAX_UNIT_POWER = 12
-CALENDAR = {"day": "days", "week": "weeks", "month": "months", "year": "years", "decade": "decades"}
+CALENDAR = {"day": "days", "week": "weeks", "month": "months", "year": "years"}
 
 
 def operate(a: Value, sign: str, b: Value) -> Value:
@@ -59,8 +59,6 @@ def _on_numbers(a: Number, sign: str, b: Number) -> Number:
 
 
 def _on_quantities(a: Value, sign: str, b: Value) -> Value:
-    if sign == "**":
-        return _raised(a, b)
     if sign == "*" and is_number(a) and b.magnitude == 1:  # "20 °C": pint multiplies no unit with an offset
         return _settled(quantity(fraction(a), b.units))
     left, right = _operand(a), _operand(b)
@@ -68,6 +66,8 @@ def _on_quantities(a: Value, sign: str, b: Value) -> Value:
         raise problem(f"{text_of(a)} {sign} {text_of(b)} mixes a plain number with a unit; give both a unit")
     try:
         match sign:
+            case "**":
+                return _raised(a, b)
             case "+":
                 return _settled(left + right)
             case "-":
@@ -132,8 +132,7 @@ def _moved(start: date, by: Quantity, sign: int) -> date:
     try:
         if unit in ("days", "weeks"):
             return start + timedelta(days=amount * (7 if unit == "weeks" else 1))
-        years = {"years": 1, "decades": 10}.get(unit, 0) * amount
-        return start + relativedelta(years=years, months=amount if unit == "months" else 0)
+        return start + (relativedelta(years=amount) if unit == "years" else relativedelta(months=amount))
     except (OverflowError, ValueError):
         raise problem(
             f"{text_of(by)} from {start.isoformat()} leaves the years 1 to 9999; use a shorter time"

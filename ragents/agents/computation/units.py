@@ -2,7 +2,7 @@
 
 import threading
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import pint
@@ -32,7 +32,7 @@ SCALES = {
     "bn": 10**9,
     "trillion": 10**12,
 }
-TIME_WORDS = ("second", "minute", "hour", "day", "week", "month", "year", "decade", "century")
+TIME_WORDS = ("second", "minute", "hour", "day", "week", "month", "year", "century")
 _lock = threading.Lock()
 
 Quantity = Any
@@ -53,15 +53,17 @@ def registry() -> Any:
         return _registry()
 
 
-@cache
+@lru_cache(maxsize=4096)
 def unit_named(name: str) -> Any | None:
-    """pint's unit of this name, in lower case too; None for a word that is no unit."""
+    """pint's unit of this name, in lower case too; None for a word that is no unit, and for decibels and their like."""
     name = CURRENCY_WORDS.get(name.lower(), CURRENCIES.get(name, name))
     for spelling in (name, name.lower()):
         try:
-            return registry().Unit(spelling)
-        except (pint.UndefinedUnitError, pint.DefinitionSyntaxError, ValueError, AttributeError):
+            unit = registry().Unit(spelling)
+            registry().Quantity(Fraction(1), unit).to_root_units()
+        except (pint.PintError, ValueError, AttributeError, TypeError):  # TypeError: logarithms of fractions
             continue
+        return unit
     return None
 
 
