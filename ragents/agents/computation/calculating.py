@@ -24,6 +24,8 @@ async def calculate(expression: str, *, timeout_s: float = 2.0, today: date | No
     try:
         async with asyncio.timeout(timeout_s):
             return await asyncio.to_thread(_calculate, expression, today or datetime.now(UTC).date())
+    except ArithmeticError:  # of mpmath, at the edge of what it can tell from zero
+        raise problem("a number gets too near to zero or too large to tell; use other units") from None
     except TimeoutError:
         raise problem(f"it took longer than {timeout_s:g} s; calculate it in parts") from None
 

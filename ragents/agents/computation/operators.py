@@ -106,6 +106,8 @@ def _settled(value: Quantity) -> Value:
         raise problem("a number gets more than 1200 digits; use smaller numbers or exponents")
     if found.units.dimensionless and (root := exact(found.to_root_units())).unitless:
         return number(root.magnitude)
+    if not single_name(found.units) and found.check("[time]"):  # GWh/GW are hours
+        return exact(found.to("hour"))
     return found
 
 

@@ -21,6 +21,7 @@ CURRENCY_WORDS = {
     "yen": "JPY",
     "francs": "CHF",
 }
+SPELLINGS = {"°C": "degC", "°F": "degF", "°": "degree", "KB": "kB"}
 SCALES = {
     "hundred": 10**2,
     "thousand": 10**3,
@@ -55,9 +56,9 @@ def registry() -> Any:
 
 @lru_cache(maxsize=4096)
 def unit_named(name: str) -> Any | None:
-    """pint's unit of this name, in lower case too; None for a word that is no unit, and for decibels and their like."""
-    name = CURRENCY_WORDS.get(name.lower(), CURRENCIES.get(name, name))
-    for spelling in (name, name.lower()):
+    """pint's unit of this name, words in any case; None for a word that is no unit, and for decibels and their like."""
+    name = CURRENCY_WORDS.get(name.lower(), CURRENCIES.get(name, SPELLINGS.get(name, name)))
+    for spelling in (name, name.lower()) if len(name) > 3 else (name,):  # Days is days, dB is no decibit
         try:
             unit = registry().Unit(spelling)
             registry().Quantity(Fraction(1), unit).to_root_units()

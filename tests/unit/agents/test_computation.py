@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragents.agents.computation import calculate, find_dates, find_quantities, is_calculation
+from ragents.agents.computation.quantities import UNITS
+from ragents.agents.computation.units import CURRENCY_CODES, CURRENCY_WORDS
 from ragents.errors import InputError
 
 DATES = st.dates(min_value=date(1000, 1, 1), max_value=date(2199, 12, 31))
@@ -50,6 +52,8 @@ BOMBS = [
     "sqrt(" + "+".join(f"sqrt({n})" for n in range(2, 25)) + ")",
     "max(" + ",".join(["9**99"] * 30) + ")",
     "3 km in " + "m" * 200,
+    "log(3, abs(2 - 1e-30 - 3))",
+    "log(log(((log2(1.5))**((1e-30)-(sqrt(2))))+(((0.1)%(97))%((0.1)-(1e-30))),abs(((2)-(1e-30))-(3))))",
 ]
 
 REFUSED = {
@@ -87,6 +91,8 @@ REFUSED = {
     "2024-01-01 * 2": "has no meaning",
     "-(2024-01-01)": "sign",
     "age of someone born 2024-01-01 on 2020-01-01": "before the birth",
+    "5 dB + 3 dB": "'dB'",
+    "(20 °C) ** 2": "no fixed zero",
     "days between 5 and 6": "'between'",
     "days between 1998 and 2004": "both be dates",
 }
@@ -118,6 +124,8 @@ VALUES = {
     "6 ft 2 in in cm": ("187.96 cm", "quantity"),
     "20 °C in °F": ("68 °F", "quantity"),
     "15% of €1.2 million": ("180000 EUR", "quantity"),
+    "4 GWh / 2 GW": ("2 hours", "duration"),
+    "3 kg/m3 * 2 l in g": ("6 g", "quantity"),
     "3.2 GB / 3000 MB": ("16/15", "number"),
     "2 hours 30 minutes in minutes": ("150 minutes", "duration"),
     "2024-03-01 - 2023-12-25": ("67 days", "duration"),
@@ -311,6 +319,13 @@ def test_quantities_are_found_with_their_units() -> None:
     ]
     assert all(QUANTITIES[each.start : each.end] == each.text for each in found)
     assert "12" in [each.text for each in find_quantities(QUANTITIES, bare=True)]
+
+
+@pytest.mark.parametrize("unit", [*UNITS.split(), *CURRENCY_CODES, *CURRENCY_WORDS])
+async def test_every_unit_that_is_found_can_be_calculated(unit: str) -> None:
+    found = find_quantities(f"It is 3 {unit}, they say.")
+    assert [each.value for each in found] == [3]
+    assert (await calculate(found[0].expression)).kind in ("quantity", "duration")
 
 
 async def test_what_is_found_is_what_calculate_reads() -> None:
