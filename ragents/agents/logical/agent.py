@@ -1,4 +1,4 @@
-"""logical: parse -> (ask back) -> retrieve per sub-question in parallel -> compute -> answer."""
+"""logical: parse (by rules, refined by a model) -> (ask back) -> retrieve per sub-question in parallel -> compute -> answer."""
 
 import asyncio
 from collections.abc import Hashable, Sequence
@@ -24,6 +24,10 @@ MAX_QUESTIONS = 2
 """Asked back per turn; then the answer is given with what is known."""
 ALL_OF_A_DOCUMENT = 50
 """Sources per search when a document is named: the most that the engine gives."""
+
+
+EMPTIED = cast(list[dict[str, Any]], None)
+"""What `_gathered` begins anew with."""
 
 
 class Search(TypedDict):
@@ -69,36 +73,44 @@ class LogicalAgent(LangGraphAgent):
     def build_graph(self) -> Graph:
         graph = StateGraph(LogicalState, context_schema=Turn)
         graph.add_node("parse", self._parse)
+        graph.add_node("refine", self._refine)
         graph.add_node("ask", self._ask)
         graph.add_node("complete", self._complete)
         graph.add_node("retrieve", self._retrieve, input_schema=Search)
         graph.add_node("compute", self._compute)
         graph.add_node("answer", self._answer)
         graph.add_edge(START, "parse")
-        graph.add_conditional_edges("parse", self._after_parsing, ["ask", "retrieve", "compute"])
+        graph.add_conditional_edges("parse", self._after_rules, ["refine", "ask", "retrieve", "compute"])
+        graph.add_conditional_edges("refine", _after_parsing, ["ask", "retrieve", "compute"])
         graph.add_edge("ask", "complete")
-        graph.add_conditional_edges("complete", self._after_parsing, ["ask", "retrieve", "compute"])
+        graph.add_conditional_edges("complete", _after_parsing, ["ask", "retrieve", "compute"])
         graph.add_edge("retrieve", "compute")
         graph.add_conditional_edges("compute", _after_computing, ["ask", "answer"])
         graph.add_edge("answer", END)
         return cast(Graph, graph)  # a state of its own, with the keys of AgentState
 
     async def _parse(self, state: LogicalState, runtime: Runtime[Turn]) -> LogicalState:
+        """By rules, and what the last turn left goes. It costs nothing, so that a budget cannot end it halfway."""
         runtime.stream_writer({"status": "reading the question"})
         messages = state["messages"]
         question = str(messages[-1].content)
         form = await asyncio.to_thread(form_of_rules, question, _known(state))  # loads units when it is the first
-        if not self.llm.extractive and form.expression is None:
-            budget = runtime.context.budget
-            form = await form_of_model(question, llm=self.llm, history=messages[:-1], budget=budget) or form
         return {
             "question": question,
             "history": len(messages) - 1,
             "form": form.model_dump(mode="json"),
             "ask": _asking(form),
             "asked": 0,
-            "found": cast(list[dict[str, Any]], None),  # see _gathered
+            "found": EMPTIED,
+            "response": stored(RAGResponse(question)),  # the last turn's would pass for this one's if it ends early
         }
+
+    async def _refine(self, state: LogicalState, runtime: Runtime[Turn]) -> LogicalState:
+        """By a generative model, where there is one and the question is more than a calculation."""
+        before = state["messages"][: state["history"]]
+        budget = runtime.context.budget
+        form = await form_of_model(state["question"], llm=self.llm, history=before, budget=budget)
+        return {"form": form.model_dump(mode="json"), "ask": _asking(form)} if form else {}
 
     async def _ask(self, state: LogicalState) -> LogicalState:
         """Runs again from its start when the reply comes: nothing with a cost belongs here."""
@@ -113,20 +125,12 @@ class LogicalAgent(LangGraphAgent):
         reply = str(state["messages"][-1].content)
         for missing in ask["missing"]:
             form = completed(form, reply=reply, missing=missing, options=ask.get("options", []))
-        found = cast(list[dict[str, Any]], None)  # searched anew, with what the reply told
-        return {"form": form.model_dump(mode="json"), "ask": _asking(form), "found": found}
+        return {"form": form.model_dump(mode="json"), "ask": _asking(form), "found": EMPTIED}
 
-    def _after_parsing(self, state: LogicalState) -> Hashable | Sequence[Hashable]:
-        form = Form.model_validate(state["form"])
-        if form.missing and state["asked"] < MAX_QUESTIONS:
-            return "ask"
-        if form.expression:
-            return "compute"
-        queries = form.sub_questions or form.entities or (state["question"],)
-        if not form.named_document:
-            return [Send("retrieve", Search(query=query, top_k=None)) for query in queries]
-        queries = (form.named_document, *queries)
-        return [Send("retrieve", Search(query=query, top_k=ALL_OF_A_DOCUMENT)) for query in dict.fromkeys(queries)]
+    def _after_rules(self, state: LogicalState) -> Hashable | Sequence[Hashable]:
+        if self.llm.extractive or Form.model_validate(state["form"]).expression:
+            return _after_parsing(state)
+        return "refine"
 
     async def _retrieve(self, state: Search, runtime: Runtime[Turn]) -> LogicalState:
         turn = runtime.context
@@ -178,7 +182,7 @@ class LogicalAgent(LangGraphAgent):
             response = await self._from_sources(response, state, turn)
             turn.budget.charge(response.usage)
         response = replace(response, usage=turn.budget.spent)
-        return {"response": stored(response), "messages": [AIMessage(response.answer or "")]}
+        return {"response": stored(response), "messages": [AIMessage(response.answer or "")], "found": EMPTIED}
 
     async def _from_sources(self, found: RAGResponse, state: LogicalState, turn: Turn) -> RAGResponse:
         gate = self.engine.config.min_confidence
@@ -194,6 +198,19 @@ class LogicalAgent(LangGraphAgent):
             history=[*state["messages"][: state["history"]], *state["messages"][state["history"] + 1 :]],
             max_tokens=turn.max_tokens,
         )
+
+
+def _after_parsing(state: LogicalState) -> Hashable | Sequence[Hashable]:
+    form = Form.model_validate(state["form"])
+    if form.missing and state["asked"] < MAX_QUESTIONS:
+        return "ask"
+    if form.expression:
+        return "compute"
+    queries = form.sub_questions or form.entities or (state["question"],)
+    if not form.named_document:
+        return [Send("retrieve", Search(query=query, top_k=None)) for query in queries]
+    queries = (form.named_document, *queries)
+    return [Send("retrieve", Search(query=query, top_k=ALL_OF_A_DOCUMENT)) for query in dict.fromkeys(queries)]
 
 
 def _after_computing(state: LogicalState) -> Literal["ask", "answer"]:

@@ -1,5 +1,6 @@
 """The structured form of a question, and how a generative model fills one in."""
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +10,11 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ragents.agents.budget import Budget
+from ragents.errors import ModelUnavailable
 from ragents.llm.client import LLMClient
 from ragents.rag.answering import recent, usage_of
+
+log = logging.getLogger(__name__)
 
 Intent = Literal["lookup", "compute", "compare", "list"]
 Operation = Literal[
@@ -101,9 +105,14 @@ class Known:
 async def form_of_model(
     question: str, *, llm: LLMClient, history: Sequence[BaseMessage], budget: Budget
 ) -> Form | None:
-    """None when the model's answer is no form; then the rules' form stands."""
+    """None when the model gives no form or no answer: computing needs no model, so the rules' form stands."""
     budget.check()
-    message, _ = await llm.generate([SystemMessage(PROMPT), *recent(history), HumanMessage(question)], max_tokens=600)
+    asked = [SystemMessage(PROMPT), *recent(history), HumanMessage(question)]
+    try:
+        message, _ = await llm.generate(asked, max_tokens=600)
+    except ModelUnavailable as error:
+        log.warning("the question is read by rules: %s", error)
+        return None
     budget.charge(usage_of(message))
     found = JSON_OBJECT.search(message.text)
     if found is None:

@@ -35,7 +35,7 @@ BETWEEN = re.compile(r"\bhow (?:many|much) (day|week|month|year)s?\b.*?\bbetween
 FROM_TO = re.compile(
     r"\bhow (?:many|much) (day|week|month|year)s?\b.*?\bfrom (.+) (?:to|until|till) (.+)$", re.IGNORECASE
 )
-LONG = re.compile(r"\bhow (?:long|much time)\b.*?\bbetween (.+)$", re.IGNORECASE)
+LONG = re.compile(r"\b(?:how long|how much time|what is the time)\b.*?\bbetween (.+)$", re.IGNORECASE)
 PERCENT = re.compile(r"\b(\d{1,6}(?:\.\d{1,10})?) ?(?:%|percent|per cent) of (.+)$", re.IGNORECASE)
 DIFFERENCE = re.compile(r"\bdifference (?:in \w+ )?between (.+)$", re.IGNORECASE)
 SUM = re.compile(r"\b(?:sum|total) of (.+)$", re.IGNORECASE)

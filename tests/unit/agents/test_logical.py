@@ -27,7 +27,7 @@ from ragents.errors import BudgetExceeded, InputError
 from ragents.principal import ANONYMOUS
 from ragents.rag.answering import DECLINED
 from ragents.rag.engine import RAGEngine
-from ragents.rag.types import RAGResponse
+from ragents.rag.types import RAGResponse, Usage
 from tests.doubles import add_document, make_engine
 
 DOCUMENTS = {
@@ -357,7 +357,7 @@ async def test_a_new_turn_begins_without_the_last_ones_state() -> None:
     response = await thread.ask("What is 15 % of the budget in plan.md?")
     assert response is not None
     assert {source.uri for source in response.sources} == {"plan.md"}
-    assert thread.state["asked"] == 0
+    assert (thread.state["asked"], thread.state["found"]) == (0, [])
     await thread.ask("What is the difference between them?")
     assert thread.pending["missing"] == ["things"]
 
@@ -441,6 +441,23 @@ async def test_replying_asks_no_model_a_second_time() -> None:
     response = await answered(TWO_DATES, "contract.md", agent=await make_agent(model))
     assert (response.answer or "").endswith("308 days.")
     assert len(model.asked) == 1
+
+
+async def test_computing_goes_on_without_the_model() -> None:
+    model = Scripted(responses=[], asked=[])  # fails when it is asked
+    response = await answered("What is 15 % of the budget?", agent=await make_agent(model))
+    assert (response.answer or "").endswith("12000 EUR.")
+
+
+async def test_a_turn_that_ends_early_leaves_no_answer_of_the_turn_before() -> None:
+    form = {"intent": "lookup", "sub_questions": ["What is adaptive batching?"]}
+    thread = Thread(await make_agent(Scripted(responses=[json.dumps(form)], asked=[])))
+    await thread.ask("What is 2 + 2?")
+    with pytest.raises(BudgetExceeded):
+        await thread.ask("Adaptive batching?", turn=Turn(budget=Budget(tokens=11, seconds=1, spent=Usage(2))))
+    snapshot = await thread.agent.graph.aget_state(thread.config)
+    assert RESPONSE.validate_python(snapshot.values["response"]).answer is None
+    assert [message.type for message in snapshot.values["messages"]] == ["human", "ai", "human"]
 
 
 @pytest.mark.parametrize(("tokens", "calls"), [(10, 1), (20, 2)])
