@@ -1,4 +1,4 @@
-"""logical: parse (by rules, refined by a model) -> (ask back) -> retrieve per sub-question in parallel -> compute -> answer."""
+"""logical: parse (rules, then a model) -> (ask back) -> retrieve per sub-question in parallel -> compute -> answer."""
 
 import asyncio
 from collections.abc import Hashable, Sequence
