@@ -106,6 +106,15 @@ class Usage:
     cost_usd: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """A run of a document's chunks as sources (score 0, no similarity): the positions `start`, `start` + 1, ..."""
+
+    document: StoredDocument
+    start: int
+    sources: tuple[Source, ...]
+
+
 CacheLayer = Literal["answer", "semantic"]
 Timings = Mapping[str, float]
 """Stage name -> milliseconds: embed_ms, retrieve_ms, rerank_ms, generate_ms."""
