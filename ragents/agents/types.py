@@ -20,6 +20,14 @@ class AgentConfig(Config):
 
 
 @dataclass(frozen=True, slots=True)
+class ThreadKey:
+    """A thread as state is kept by: `thread` is LangGraph's thread_id, which holds its owner."""
+
+    tenant: str
+    thread: str
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """How one question is to be answered. It reaches the graph as run context and is not stored with the thread."""
 

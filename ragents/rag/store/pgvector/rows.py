@@ -12,7 +12,6 @@ from ragents.errors import InputError, NotFound
 from ragents.rag.store.text import clean
 from ragents.rag.types import Excerpt, Source, StoredDocument
 
-
 STORED = [field.name for field in fields(StoredDocument)]
 
 
