@@ -28,7 +28,7 @@ def content_words(text: str) -> list[str]:
 
 def stems(text: str) -> set[str]:
     """Content words without their endings. Numbers are apart: see `numbers`."""
-    return {word[:STEM] for word in content_words(text) if not NUMBER.fullmatch(word)}
+    return {word.removesuffix("s")[:STEM] for word in content_words(text) if not NUMBER.fullmatch(word)}
 
 
 def numbers(text: str) -> set[str]:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, Literal, cast
 
@@ -15,7 +15,8 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.managed import RemainingSteps
 from langgraph.runtime import Runtime
 
-from ragents.agents.langgraph_base import RESPONSE, AgentState, Graph, LangGraphAgent, stored
+from ragents.agents.asking import seconds_to_ask
+from ragents.agents.langgraph_base import AgentState, Graph, LangGraphAgent, stored
 from ragents.agents.react.known import Known
 from ragents.agents.react.messages import (
     UNREADABLE,
@@ -23,16 +24,16 @@ from ragents.agents.react.messages import (
     call_key,
     calls_of,
     results_of,
-    this_turn,
     with_sound_calls,
 )
 from ragents.agents.react.rules import next_call
 from ragents.agents.tools import Ledger, MemoryLedger, Tool, ToolContext, ToolResult, create_tools
 from ragents.agents.tools.rendering import rendered
+from ragents.agents.turns import TurnState, found_in, question_of, this_turn, with_ms
 from ragents.agents.types import AgentConfig, ThreadKey, Turn
 from ragents.errors import BudgetExceeded, ModelUnavailable
 from ragents.llm.client import LLMClient
-from ragents.llm.extractive import ExtractiveChatModel
+from ragents.llm.extractive import extractive_client
 from ragents.rag.answering import usage_of
 from ragents.rag.confidence import confidence_of
 from ragents.rag.engine import RAGEngine
@@ -42,18 +43,11 @@ MAX_CALLS = 8
 """Tools run at once: the calls of one message beyond it are refused."""
 STEPS_TO_ACT = 4
 """Steps that must be left when tools are called: the tools, the next reasoning, the answer, and one to spare."""
-CLOSING_SHARE, MAX_CLOSING_S = 0.1, 1.0
-"""Of the turn's seconds, what is kept for the answer when a model takes all the others."""
 
 
-class ReactState(AgentState, total=False):
-    """What belongs to one turn is told by `question_id`, its HumanMessage: the first reasoning resets the rest.
+class ReactState(TurnState, total=False):
+    """`draft` is the model's answer before its citations are checked, `stopped` says why nothing more may be done."""
 
-    `response` holds what was found so far, `draft` the model's answer before its citations are checked, and `stopped`
-    why nothing more may be done.
-    """
-
-    question_id: str | None
     draft: str
     stopped: str
     remaining_steps: RemainingSteps
@@ -80,7 +74,7 @@ class ReactAgent(LangGraphAgent):
     ) -> None:
         self.tools = create_tools(tools)
         self.ledger = ledger or MemoryLedger()
-        self.unpaid = LLMClient.of(ExtractiveChatModel(embed=rag_engine.embedder.embed_documents), name="extractive")
+        self.unpaid = extractive_client(rag_engine.embedder.embed_documents)
         super().__init__(llm_client=llm_client, rag_engine=rag_engine, checkpointer=checkpointer, config=config)
 
     @property
@@ -104,8 +98,8 @@ class ReactAgent(LangGraphAgent):
 
     async def _reason(self, state: ReactState, runtime: Runtime[Turn]) -> ReactState:
         runtime.stream_writer({"status": "thinking"})
-        found = _found(state)
-        begun = ReactState(question_id=_question(state).id, draft="", stopped="", response=stored(found))
+        found = found_in(state)
+        begun = ReactState(question_id=question_of(state).id, draft="", stopped="", response=stored(found))
         try:
             runtime.context.budget.check()
         except BudgetExceeded as error:
@@ -123,10 +117,9 @@ class ReactAgent(LangGraphAgent):
     async def _reason_by_model(self, state: ReactState, found: RAGResponse, turn: Turn) -> ReactState:
         last = self._steps_left(state) < STEPS_TO_ACT
         budget, started = turn.budget, time.perf_counter()
-        closing_s = min(MAX_CLOSING_S, CLOSING_SHARE * budget.seconds)
         prompt = build_prompt(state["messages"], last=last)
         try:
-            async with asyncio.timeout(max(0.0, budget.seconds_left - closing_s)):
+            async with asyncio.timeout(seconds_to_ask(budget)):
                 message, model = await self.llm.generate(prompt, max_tokens=turn.max_tokens, tools=self.tools.schemas)
         except TimeoutError:
             return {"stopped": f"the turn has taken its {budget.seconds:g} s; this is what is known so far"}
@@ -136,7 +129,10 @@ class ReactAgent(LangGraphAgent):
             budget.charge(usage_of(message))
         except BudgetExceeded as error:  # an answer that is paid for is given
             stopped = f"{error}; this is what is known so far" if message.tool_calls else stopped
-        usage, timings = found.usage + usage_of(message), _plus(found.timings, "generate_ms", started)
+        usage, timings = (
+            found.usage + usage_of(message),
+            with_ms(found.timings, "generate_ms", time.perf_counter() - started),
+        )
         response = stored(replace(found, model=model, usage=usage, timings=timings))
         if not message.tool_calls:
             return {"response": response, "stopped": stopped, "draft": message.text.strip()}
@@ -159,7 +155,7 @@ class ReactAgent(LangGraphAgent):
         return {"messages": [AIMessage("", tool_calls=[made], id=str(uuid.uuid4()))]}
 
     async def _act(self, state: ReactState, runtime: Runtime[Turn]) -> ReactState:
-        message, found, started = state["messages"][-1], _found(state), time.perf_counter()
+        message, found, started = state["messages"][-1], found_in(state), time.perf_counter()
         calls = calls_of(message)
         runtime.stream_writer({"status": f"using {', '.join(call['name'] for call in calls)}"})
         results = await asyncio.gather(
@@ -172,7 +168,7 @@ class ReactAgent(LangGraphAgent):
             text, sources = rendered(result, sources)
             status: Literal["error", "success"] = "error" if result.failed else "success"
             messages.append(ToolMessage(text, tool_call_id=call["id"], name=call["name"], status=status))
-        timings = _plus(found.timings, "retrieve_ms", started)
+        timings = with_ms(found.timings, "retrieve_ms", time.perf_counter() - started)
         response = replace(found, sources=sources, confidence=confidence_of(sources), timings=timings)
         return {"messages": messages, "response": stored(response)}
 
@@ -221,7 +217,7 @@ class ReactAgent(LangGraphAgent):
             for result in results_of(this_turn(state["messages"])[1])
             if result.status == "success" and self.tools.grounds(result.name or "")
         ]
-        return Known(_found(state), results, self.engine.config.min_confidence)
+        return Known(found_in(state), results, self.engine.config.min_confidence)
 
     def _steps_left(self, state: ReactState) -> int:
         """LangGraph counts anew when a turn goes on after a crash; the calls on the thread are counted over it."""
@@ -231,19 +227,3 @@ class ReactAgent(LangGraphAgent):
 
 def _after_reasoning(state: ReactState) -> Literal["tools", "answer"]:
     return "tools" if calls_of(state["messages"][-1]) else "answer"
-
-
-def _question(state: ReactState) -> BaseMessage:
-    return this_turn(state["messages"])[1][0]
-
-
-def _found(state: ReactState) -> RAGResponse:
-    """What this turn has found so far; until its first reasoning, `response` is that of the turn before."""
-    question = _question(state)
-    if "response" not in state or state.get("question_id") != question.id:
-        return RAGResponse(str(question.content).strip())
-    return RESPONSE.validate_python(state["response"])
-
-
-def _plus(timings: Mapping[str, float], stage: str, started: float) -> dict[str, float]:
-    return {**timings, stage: timings.get(stage, 0.0) + (time.perf_counter() - started) * 1000}

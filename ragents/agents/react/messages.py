@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, ToolCall, ToolMessage
 
+from ragents.agents.turns import this_turn
 from ragents.agents.types import ThreadKey
 from ragents.rag.answering import DECLINED, check_citations, recent
 
@@ -23,12 +24,6 @@ LAST_STEP = "\nThis is your last step: call no tool, and answer with what you kn
 UNREADABLE = "__unreadable__"
 MAX_TURN_CHARACTERS = 48_000
 LEFT_OUT = "(left out to save room; call the tool again if you need it)"
-
-
-def this_turn(messages: Sequence[BaseMessage]) -> tuple[Sequence[BaseMessage], Sequence[BaseMessage]]:
-    """What was said before, and this turn's messages, from its question on."""
-    start = next(n for n in reversed(range(len(messages))) if messages[n].type == "human")
-    return messages[:start], messages[start:]
 
 
 def calls_of(message: BaseMessage) -> list[ToolCall]:
