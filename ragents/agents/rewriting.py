@@ -26,16 +26,17 @@ def standalone(question: str, history: Sequence[BaseMessage]) -> str:
 
 
 def other_queries(question: str, history: Sequence[BaseMessage]) -> list[str]:
-    """What to search when `question` found too little: its parts, or its bare words with those of the conversation.
+    """What to search when `question` found too little: its parts, or its bare words.
 
-    Empty when nothing differs from the question.
+    Words of the conversation are added to a question that points to it only: added to a new subject, they would find
+    the old one's passages, with confidence. Empty when nothing differs from the question.
     """
     parts = [part.strip(" ?.!") for part in CONJUNCTION.split(question)]
     telling = [part for part in parts if len(content_words(part)) > 1]
     if len(telling) > 1:
         return telling[:MAX_PARTS]
-    words = content_words(question)
-    query = " ".join([*words, *_subject(question, history)[:4]])
+    more = _subject(question, history)[:4] if _leans_on_what_was_said(question) else []
+    query = " ".join([*content_words(question), *more])
     return [query] if query and query != question.lower().strip(" ?.!") else []
 
 

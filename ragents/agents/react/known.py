@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from langchain_core.messages import BaseMessage, ToolMessage
 
+from ragents.agents.rewriting import standalone
 from ragents.llm.client import LLMClient
 from ragents.rag.answering import DECLINED, answer_from_sources, check_citations, quote_from
 from ragents.rag.types import RAGResponse
@@ -50,11 +51,13 @@ class Known:
         """The answer of `llm` from the sources, and below it what the tools gave."""
         if self.results and not self.sources_tell:
             return self._told_by_results(model=self.found.model or llm.name)
+        asked = replace(self.found, query=standalone(self.found.query, history))
         answered = await answer_from_sources(
-            self.found, llm=llm, min_confidence=self.min_confidence, history=history, max_tokens=max_tokens
+            asked, llm=llm, min_confidence=self.min_confidence, history=history, max_tokens=max_tokens
         )
         answer = "\n\n".join(part for part in (answered.answer, self.results_text) if part)
-        return replace(answered, answer=answer, usage=self.found.usage + answered.usage)
+        usage = self.found.usage + answered.usage
+        return replace(answered, query=self.found.query, answer=answer, usage=usage)
 
     def in_short(self) -> RAGResponse:
         """At once and without a model: the sentence nearest to the question, or the results of tools."""

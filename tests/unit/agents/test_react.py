@@ -417,6 +417,8 @@ async def test_without_a_model_that_calls_tools_it_searches_by_rules() -> None:
     assert answer.response.citations
     follow_up = await agent.process_message("And why does it sit there?", thread_id="t")
     assert follow_up.response.sources[0].uri == "batching.md"
+    assert follow_up.answer.startswith("Adaptive batching sits at the encoder")
+    assert follow_up.response.query == "And why does it sit there?"
 
 
 async def test_by_rules_it_reads_on_around_a_fair_find() -> None:
