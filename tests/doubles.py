@@ -1,6 +1,14 @@
-"""An engine over the doubles that ship, filled with a few documents."""
+"""An engine over the doubles that ship, filled with a few documents; a chat model that follows a script."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolCall
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+from pydantic import ConfigDict, Field
 
 from ragents.config import RAGConfig
 from ragents.embeddings.hashing import HashingEmbedder
@@ -58,3 +66,69 @@ async def make_engine(*, cache: RAGCache | None = None, llm: LLMClient | None = 
 
 def make_cache() -> RAGCache:
     return get_cache(CacheConfig())
+
+
+Scripted = str | AIMessage | Exception | Callable[[list[BaseMessage]], "Scripted"]
+
+
+class ScriptedChatModel(BaseChatModel):
+    """Answers one response after the other, and the last one again and again. Can be given tools, and streams words.
+
+    A response is a text, a message (see `calling`), an exception to raise, or a function of the messages that gives one
+    of these. `seen` holds the messages of every call, `bound` the names of the tools that came with it.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    responses: list[Any]
+    seen: list[list[BaseMessage]] = Field(default_factory=list)
+    bound: list[list[str]] = Field(default_factory=list)
+
+    @property
+    def _llm_type(self) -> str:
+        return "scripted"
+
+    def bind_tools(
+        self, tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool], **kwargs: Any
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        return self.bind(tools=tools, **kwargs)
+
+    async def _agenerate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=self._next(messages, **kwargs))])
+
+    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=self._next(messages, **kwargs))])
+
+    async def _astream(
+        self, messages: list[BaseMessage], *args: Any, **kwargs: Any
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        message = self._next(messages, **kwargs)
+        words = message.text.split(" ")
+        for n, word in enumerate(words):
+            last = n == len(words) - 1
+            chunk = AIMessageChunk(
+                word if last else f"{word} ",
+                id=message.id,
+                tool_calls=message.tool_calls if last else [],
+                usage_metadata=message.usage_metadata if last else None,
+            )
+            yield ChatGenerationChunk(message=chunk)
+
+    def _next(self, messages: list[BaseMessage], **kwargs: Any) -> AIMessage:
+        response = self.responses[min(len(self.seen), len(self.responses) - 1)]
+        self.seen.append(list(messages))
+        self.bound.append([each["function"]["name"] for each in kwargs.get("tools", [])])
+        while callable(response):
+            response = response(messages)
+        if isinstance(response, Exception):
+            raise response
+        return AIMessage(response) if isinstance(response, str) else response.model_copy()
+
+
+def calling(*calls: tuple[str, dict[str, Any]], tokens: int = 10, ids: Sequence[str] = ()) -> AIMessage:
+    """A message that calls tools by name and arguments; ids are call_0, call_1, ... unless given."""
+    made = [
+        ToolCall(name=name, args=arguments, id=ids[n] if ids else f"call_{n}")
+        for n, (name, arguments) in enumerate(calls)
+    ]
+    usage = {"input_tokens": tokens, "output_tokens": 0, "total_tokens": tokens}
+    return AIMessage("", tool_calls=made, usage_metadata=usage)  # type: ignore[arg-type]  # a dict of these keys is one

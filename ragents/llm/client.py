@@ -45,14 +45,29 @@ class LLMClient:
         """Whether answers are sentences of the sources instead of generated text."""
         return self.models[0].model._llm_type == "extractive"
 
+    @property
+    def calls_tools(self) -> bool:
+        """Whether one of the models can be given tools."""
+        return any(_binds_tools(each.model) for each in self.models)
+
     async def generate(
-        self, messages: Sequence[BaseMessage], *, max_tokens: int | None = None
+        self,
+        messages: Sequence[BaseMessage],
+        *,
+        max_tokens: int | None = None,
+        tools: Sequence[dict[str, Any]] = (),
     ) -> tuple[AIMessage, str]:
-        """The answer and the name of the model that gave it."""
+        """The answer and the name of the model that gave it. `tools`: schemas as OpenAI writes them.
+
+        With tools, models that cannot be given any are passed over.
+        """
         failures = []
         for each in self.models:
+            if tools and not _binds_tools(each.model):
+                failures.append(f"{each.name}: calls no tools")
+                continue
             try:
-                return await self._ask(each, messages, max_tokens), each.name
+                return await self._ask(each, messages, max_tokens, tools), each.name
             except asyncio.CancelledError:
                 raise
             except Exception as error:  # providers raise what they like; it is named, logged and carried on
@@ -60,13 +75,24 @@ class LLMClient:
                 failures.append(f"{each.name}: {_reason(error)}")
         raise ModelUnavailable("; ".join(failures))
 
-    async def _ask(self, named: NamedModel, messages: Sequence[BaseMessage], max_tokens: int | None) -> AIMessage:
+    async def _ask(
+        self,
+        named: NamedModel,
+        messages: Sequence[BaseMessage],
+        max_tokens: int | None,
+        tools: Sequence[dict[str, Any]],
+    ) -> AIMessage:
         arguments: dict[str, Any] = {} if max_tokens is None else {"max_tokens": max_tokens}
         async with asyncio.timeout(named.timeout_s):
-            message = await named.model.ainvoke(list(messages), **arguments)
+            model = named.model.bind_tools(tools) if tools else named.model
+            message = await model.ainvoke(list(messages), **arguments)
         if not isinstance(message, AIMessage):
             raise TypeError(f"the model answered with {type(message).__name__} instead of an AIMessage")
         return message
+
+
+def _binds_tools(model: BaseChatModel) -> bool:
+    return type(model).bind_tools is not BaseChatModel.bind_tools
 
 
 def _reason(error: Exception) -> str:

@@ -15,6 +15,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import ConfigDict
 
+from ragents.llm.client import LLMClient
 from ragents.llm.passages import Passage, passages_of, question_of
 from ragents.llm.sentences import split_sentences
 from ragents.llm.types import EmbedTexts, Vectors
@@ -66,6 +67,11 @@ class ExtractiveChatModel(BaseChatModel):
         chosen = _choose(similarity)
         # In the order of the passages, which reads better than the order of the scores.
         return " ".join(f"{candidates[i][0]} [{candidates[i][1]}]" for i in sorted(chosen))
+
+
+def extractive_client(embed: EmbedTexts) -> LLMClient:
+    """For the answers that may cost nothing."""
+    return LLMClient.of(ExtractiveChatModel(embed=embed), name="extractive")
 
 
 def _candidates(question: str, passages: Sequence[Passage]) -> list[tuple[str, int]]:

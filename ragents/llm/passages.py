@@ -22,12 +22,15 @@ class Passage:
 
 def question_message(question: str, passages: Sequence[Passage]) -> HumanMessage:
     """The passages fenced as data, then the question."""
-    fenced = "\n\n".join(
-        f'<passage n="{p.marker}" from="{_attribute(p.origin)}">\n{_fenced(p.text)}\n</passage>' for p in passages
-    )
     return HumanMessage(
-        content=f"Passages:\n\n{fenced}\n\nQuestion: {question}",
+        content=f"Passages:\n\n{fence(passages)}\n\nQuestion: {question}",
         additional_kwargs={KEY: {"question": question, "passages": [asdict(p) for p in passages]}},
+    )
+
+
+def fence(passages: Sequence[Passage]) -> str:
+    return "\n\n".join(
+        f'<passage n="{p.marker}" from="{_attribute(p.origin)}">\n{_fenced(p.text)}\n</passage>' for p in passages
     )
 
 

@@ -56,16 +56,21 @@ async def answer_from_sources(
 
 
 def build_prompt(found: RAGResponse, history: Sequence[BaseMessage]) -> list[BaseMessage]:
-    passages = [Passage(n, source.text, _origin(source)) for n, source in enumerate(found.sources, start=1)]
+    passages = [Passage(n, source.text, origin_of(source)) for n, source in enumerate(found.sources, start=1)]
     system = SystemMessage(SYSTEM_PROMPT.format(declined=DECLINED))
     return [system, *recent(history), question_message(found.query, passages)]
 
 
 def recent(history: Sequence[BaseMessage]) -> list[BaseMessage]:
-    """The newest messages within the bounds, so that an old conversation cannot overflow the model's window."""
+    """The newest messages within the bounds, so that an old conversation cannot overflow the model's window.
+
+    What was said only: an agent's calls of tools and their results stay behind, which no model takes one without the
+    other.
+    """
+    said = [m for m in history if m.type != "tool" and not (isinstance(m, AIMessage) and m.tool_calls)]
     kept: list[BaseMessage] = []
     characters = 0
-    for message in reversed(history[-MAX_HISTORY_MESSAGES:]):
+    for message in reversed(said[-MAX_HISTORY_MESSAGES:]):
         characters += len(str(message.content))
         if characters > MAX_HISTORY_CHARACTERS:
             break
@@ -84,14 +89,14 @@ def check_citations(answer: str, sources: Sequence[Source]) -> tuple[str, tuple[
         claim, start = answer[start : match.start()], match.end()
         for n in numbers:
             source = sources[n - 1]
-            citations.setdefault(n, Citation(n, source.id, _quote(claim, source)))
+            citations.setdefault(n, Citation(n, source.id, quote_from(source, claim)))
         return "".join(f"[{n}]" for n in numbers)
 
     checked = MARKER.sub(known, answer)
     return re.sub(r"[ \t]+([.,;!?]|$)", r"\1", checked).strip(), tuple(citations.values())
 
 
-def _quote(claim: str, source: Source) -> str:
+def quote_from(source: Source, claim: str) -> str:
     """The source's sentence that shares most words with the claim."""
     sentences = split_sentences(source.text) or [source.text.strip()]
     words = _words(claim)
@@ -102,7 +107,7 @@ def _words(text: str) -> set[str]:
     return {word.lower() for word in WORD.findall(text)}
 
 
-def _origin(source: Source) -> str:
+def origin_of(source: Source) -> str:
     page = f", page {source.page}" if source.page is not None else ""
     return (source.title or source.uri) + page
 

@@ -105,6 +105,23 @@ class Usage:
     completion_tokens: int = 0
     cost_usd: float | None = None
 
+    def __add__(self, other: "Usage") -> "Usage":
+        costs = [each.cost_usd for each in (self, other) if each.cost_usd is not None]
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            sum(costs) if costs else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """A run of a document's chunks as sources (score 0, no similarity): the positions `start`, `start` + 1, ..."""
+
+    document: StoredDocument
+    start: int
+    sources: tuple[Source, ...]
+
 
 CacheLayer = Literal["answer", "semantic"]
 Timings = Mapping[str, float]

@@ -267,6 +267,69 @@ async def test_documents_are_listed_page_by_page(store: VectorStore, principal: 
     assert len(seen) == len(set(seen)) == 5
 
 
+async def test_a_document_that_is_not_mine_or_not_there_cannot_be_read(
+    store: VectorStore, principal: Principal
+) -> None:
+    mine = await put(store, "a.md", ["secret"], principal=principal)
+    for document_id in (mine.document_id, str(uuid.uuid4()), "no uuid", ""):
+        with pytest.raises(NotFound) as error:
+            await store.read_document(document_id, principal=Principal("nobody"))
+        assert str(error.value) == f"no document {document_id!r}"
+
+
+@pytest.mark.parametrize(
+    ("start", "limit", "begins", "read"),
+    [(0, 3, 0, "012"), (4, 3, 4, "456"), (8, 3, 8, "89"), (10, 3, 10, ""), (-5, 2, 0, "01"), (2**31 - 1, 20, None, "")],
+)
+async def test_a_document_is_read_in_its_order(
+    store: VectorStore, principal: Principal, start: int, limit: int, begins: int | None, read: str
+) -> None:
+    stored = await put(store, "a.md", [str(n) for n in range(10)], principal=principal, metadata={"year": 2024})
+    excerpt = await store.read_document(stored.document_id, principal=principal, start=start, limit=limit)
+    assert "".join(source.text for source in excerpt.sources) == read
+    assert begins in (None, excerpt.start)
+    assert (excerpt.document.id, excerpt.document.chunks) == (stored.document_id, 10)
+    assert all((s.uri, s.metadata, s.similarity) == ("a.md", {"year": 2024}, None) for s in excerpt.sources)
+    assert [s.headings for s in excerpt.sources] == [("Part", n) for n in read]
+
+
+async def test_a_document_is_read_around_one_of_its_chunks(store: VectorStore, principal: Principal) -> None:
+    stored = await put(store, "a.md", [f"text {n}" for n in range(10)], principal=principal)
+    whole = (await store.read_document(stored.document_id, principal=principal)).sources
+    for at, limit, expected in [(5, 3, [4, 5, 6]), (0, 3, [0, 1, 2]), (9, 4, [7, 8, 9])]:
+        excerpt = await store.read_document(
+            stored.document_id, principal=principal, start=2, around=whole[at].id, limit=limit
+        )
+        assert [whole.index(source) for source in excerpt.sources] == expected
+        assert excerpt.start == expected[0]
+    for gone in (str(uuid.uuid4()), "no uuid"):
+        excerpt = await store.read_document(stored.document_id, principal=principal, start=2, around=gone, limit=1)
+        assert excerpt.sources == (whole[2],)
+
+
+async def test_what_is_read_is_what_a_search_finds(store: VectorStore, principal: Principal) -> None:
+    stored = await put(store, "a.md", ["zebra", "lion"], principal=principal)
+    (found, *_) = await find(store, "zebra", principal=principal)
+    (read, *_) = (await store.read_document(stored.document_id, principal=principal)).sources
+    assert read == replace(found, score=0.0, similarity=None)
+
+
+async def test_a_document_without_chunks_can_be_read(store: VectorStore, principal: Principal) -> None:
+    stored = await put(store, "empty.md", [], principal=principal)
+    assert (await store.read_document(stored.document_id, principal=principal)).sources == ()
+
+
+async def test_documents_are_found_by_uri(store: VectorStore, principal: Principal) -> None:
+    for collection in ("first", "second"):
+        await put(store, "a.md", ["text"], principal=principal, collection=collection)
+    await put(store, "b.md", ["text"], principal=principal, collection="first")
+    assert len(await store.documents(principal=principal, uri="a.md")) == 2
+    (found,) = await store.documents(principal=principal, uri="a.md", collection="second")
+    assert (found.uri, found.collection) == ("a.md", "second")
+    assert await store.documents(principal=principal, uri="nul \0") == []
+    assert await store.documents(principal=Principal("nobody"), uri="a.md") == []
+
+
 async def test_writers_of_one_document_at_once_leave_one_version(store: VectorStore, principal: Principal) -> None:
     await asyncio.gather(*(put(store, "a.md", [f"text {n}", f"more {n}"], principal=principal) for n in range(8)))
     (document,) = await store.documents(principal=principal)

@@ -14,9 +14,9 @@ import numpy as np
 from ragents.embeddings.types import Vectors
 from ragents.errors import Conflict, InputError, NotFound
 from ragents.principal import Principal
-from ragents.rag.store.text import check_names, clean, other_model, unknown_collection
+from ragents.rag.store.text import check_names, clean, matches, other_model, unknown_collection
 from ragents.rag.store.types import SearchQuery, Upserted
-from ragents.rag.types import Chunk, Collection, Document, Scalar, Source, StoredDocument
+from ragents.rag.types import Chunk, Collection, Document, Excerpt, Source, StoredDocument
 
 WORD = re.compile(r"\w+")
 K1, B = 1.2, 0.75
@@ -101,7 +101,7 @@ class MemoryVectorStore:
             raise ValueError(f"mode {query.mode!r} needs an embedding")
         if query.embedding is not None and len(query.embedding) != stored.summary.dimension:
             raise Conflict(f"collection {query.collection!r} holds vectors of another dimension than the encoder's")
-        rows = [row for row in stored.all_rows() if _matches(stored.documents[row.document_id], query.filters)]
+        rows = [row for row in stored.all_rows() if matches(stored.documents[row.document_id].metadata, query.filters)]
         dense = {} if query.mode == "lexical" else _dense(rows, query)
         lexical = {} if query.mode == "dense" else _bm25(rows, query, stored)
         weight = {"dense": 1.0, "lexical": 0.0, "hybrid": query.dense_weight}[query.mode]
@@ -127,18 +127,33 @@ class MemoryVectorStore:
         return sum(s.summary.chunks for name, s in collections.items() if collection in (None, name))
 
     async def documents(
-        self, *, principal: Principal, collection: str | None = None, limit: int = 100, after: str | None = None
+        self,
+        *,
+        principal: Principal,
+        collection: str | None = None,
+        uri: str | None = None,
+        limit: int = 100,
+        after: str | None = None,
     ) -> list[StoredDocument]:
         last = _cursor(after)
         collections = self._tenants.get(principal.tenant, {})
         found = [d for name, s in collections.items() if collection in (None, name) for d in s.documents.values()]
-        return [d for d in sorted(found, key=lambda d: d.id) if d.id > last][:limit]
+        return [d for d in sorted(found, key=lambda d: d.id) if d.id > last and uri in (None, d.uri)][:limit]
 
     async def document(self, document_id: str, *, principal: Principal) -> StoredDocument:
         for stored in self._tenants.get(principal.tenant, {}).values():
             if document_id in stored.documents:
                 return stored.documents[document_id]
         raise NotFound("document", document_id)
+
+    async def read_document(
+        self, document_id: str, *, principal: Principal, start: int = 0, around: str | None = None, limit: int = 20
+    ) -> Excerpt:
+        document = await self.document(document_id, principal=principal)
+        rows = self._tenants[principal.tenant][document.collection].rows[document_id]
+        positions = [n for n, row in enumerate(rows) if row.id == around]
+        start = max(0, positions[0] - limit // 2 if positions else start)
+        return Excerpt(document, start, tuple(_source(row, document) for row in rows[start : start + limit]))
 
     async def content_hashes(self, *, principal: Principal, collection: str) -> dict[str, str]:
         stored = self._tenants.get(principal.tenant, {}).get(collection)
@@ -221,17 +236,7 @@ def _scaled(scores: Mapping[str, float]) -> dict[str, float]:
     return {key: (score - low) / (high - low) if high > low else 1.0 for key, score in scores.items()}
 
 
-def _matches(document: StoredDocument, filters: Mapping[str, Scalar]) -> bool:
-    """As jsonb compares: 1 equals 1.0, true does not equal 1."""
-    return all(
-        key in document.metadata
-        and document.metadata[key] == value
-        and isinstance(document.metadata[key], bool) == isinstance(value, bool)
-        for key, value in filters.items()
-    )
-
-
-def _source(row: _Row, document: StoredDocument, score: float, query: SearchQuery) -> Source:
+def _source(row: _Row, document: StoredDocument, score: float = 0.0, query: SearchQuery | None = None) -> Source:
     return Source(
         id=row.id,
         document_id=document.id,
@@ -241,7 +246,7 @@ def _source(row: _Row, document: StoredDocument, score: float, query: SearchQuer
         score=score,
         page=row.chunk.page,
         headings=row.chunk.headings,
-        similarity=None if query.embedding is None else float(np.dot(row.embedding, query.embedding)),
+        similarity=None if query is None or query.embedding is None else float(np.dot(row.embedding, query.embedding)),
         metadata=document.metadata,
     )
 

@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr
 from ragents.config.base import Config
 from ragents.embeddings.types import Vectors
 from ragents.principal import Principal
-from ragents.rag.types import Chunk, Collection, Document, Scalar, SearchMode, Source, StoredDocument
+from ragents.rag.types import Chunk, Collection, Document, Excerpt, Scalar, SearchMode, Source, StoredDocument
 
 
 class StoreConfig(Config):
@@ -89,12 +89,28 @@ class VectorStore(Protocol):
     # The catalogue: what is stored.
 
     async def documents(
-        self, *, principal: Principal, collection: str | None = None, limit: int = 100, after: str | None = None
+        self,
+        *,
+        principal: Principal,
+        collection: str | None = None,
+        uri: str | None = None,
+        limit: int = 100,
+        after: str | None = None,
     ) -> list[StoredDocument]:
-        """By id, `after` exclusive: pass the last id to go on."""
+        """By id, `after` exclusive: pass the last id to go on. With `uri` those of this uri, one per collection."""
         ...
 
     async def document(self, document_id: str, *, principal: Principal) -> StoredDocument: ...
+
+    async def read_document(
+        self, document_id: str, *, principal: Principal, start: int = 0, around: str | None = None, limit: int = 20
+    ) -> Excerpt:
+        """At most `limit` chunks of one version, in the document's order, from position `start` on.
+
+        With `around`, the id of one of its chunks: from half of `limit` before that chunk. A document that has no such
+        chunk (any more) is read from `start`. NotFound for a foreign or unknown document.
+        """
+        ...
 
     async def content_hashes(self, *, principal: Principal, collection: str) -> dict[str, str]:
         """uri -> content_hash of the whole collection, for skipping what has not changed. {} if there is none."""

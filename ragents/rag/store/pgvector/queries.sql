@@ -88,12 +88,29 @@ SELECT d.id, d.collection_id, c.name AS collection, d.uri, d.title, d.format, d.
 FROM ragents.documents d JOIN ragents.collections c ON c.tenant = d.tenant AND c.id = d.collection_id
 WHERE d.tenant = $1 AND d.id = $2;
 
+-- name: read_document
+-- $1 tenant, $2 id, $3 start, $4 around chunk id or null, $5 limit. One statement, so that what is read is of one
+-- version; one row per chunk, and one with an empty chunk_id when there is none from there on.
+SELECT d.id, d.collection_id, c.name AS collection, d.uri, d.title, d.format, d.version, d.chunks, d.size_bytes,
+       d.content_hash, d.metadata, extract(epoch FROM d.updated_at)::float8 AS updated_at,
+       k.id AS chunk_id, f.start, k.body, k.page, k.headings
+FROM ragents.documents d JOIN ragents.collections c ON c.tenant = d.tenant AND c.id = d.collection_id
+CROSS JOIN LATERAL (
+    SELECT greatest(0, coalesce((SELECT position - $5::int / 2 FROM ragents.chunks
+                                 WHERE tenant = $1 AND id = $4::uuid AND document_id = d.id), $3::int)) AS start
+) f
+LEFT JOIN ragents.chunks k ON k.tenant = d.tenant AND k.document_id = d.id
+                          AND k.position >= f.start AND k.position < f.start::bigint + $5
+WHERE d.tenant = $1 AND d.id = $2
+ORDER BY k.position;
+
 -- name: list_documents
--- $1 tenant, $2 collection or null, $3 after id or null, $4 limit
+-- $1 tenant, $2 collection or null, $3 after id or null, $4 limit, $5 uri or null
 SELECT d.id, d.collection_id, c.name AS collection, d.uri, d.title, d.format, d.version, d.chunks, d.size_bytes,
        d.content_hash, d.metadata, extract(epoch FROM d.updated_at)::float8 AS updated_at
 FROM ragents.documents d JOIN ragents.collections c ON c.tenant = d.tenant AND c.id = d.collection_id
 WHERE d.tenant = $1 AND ($2::text IS NULL OR c.name = $2) AND ($3::uuid IS NULL OR d.id > $3)
+  AND ($5::text IS NULL OR d.uri = $5)
 ORDER BY d.id LIMIT $4;
 
 -- name: delete_document

@@ -2,13 +2,17 @@
 
 import json
 import uuid
+from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import asyncpg
 
 from ragents.errors import InputError, NotFound
 from ragents.rag.store.text import clean
-from ragents.rag.types import Source, StoredDocument
+from ragents.rag.types import Excerpt, Source, StoredDocument
+
+STORED = [field.name for field in fields(StoredDocument)]
 
 
 def clean_name(name: str | None) -> str | None:
@@ -35,6 +39,14 @@ def document_uuid(text: str, *, field: str | None = None) -> uuid.UUID:
         raise NotFound("document", text) from None
 
 
+def chunk_uuid(text: str | None) -> uuid.UUID | None:
+    """A malformed id is one that no chunk has."""
+    try:
+        return None if text is None else uuid.UUID(text)
+    except ValueError:
+        return None
+
+
 def source_of(row: asyncpg.Record) -> Source:
     return Source(
         id=str(row["chunk_id"]),
@@ -50,6 +62,26 @@ def source_of(row: asyncpg.Record) -> Source:
     )
 
 
+def excerpt_of(rows: Sequence[asyncpg.Record]) -> Excerpt:
+    document = stored_of(rows[0])
+    sources = tuple(
+        Source(
+            id=str(row["chunk_id"]),
+            document_id=document.id,
+            uri=document.uri,
+            title=document.title,
+            text=row["body"],
+            score=0.0,
+            page=row["page"],
+            headings=tuple(row["headings"]),
+            metadata=document.metadata,
+        )
+        for row in rows
+        if row["chunk_id"] is not None
+    )
+    return Excerpt(document, rows[0]["start"], sources)
+
+
 def stored_of(row: asyncpg.Record) -> StoredDocument:
-    values = {key: value for key, value in row.items() if key != "collection_id"}
+    values = {key: row[key] for key in STORED}
     return StoredDocument(**{**values, "id": str(row["id"]), "metadata": json.loads(row["metadata"])})

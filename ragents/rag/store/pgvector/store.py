@@ -14,10 +14,18 @@ from ragents.postgres.connections import GRACE_S, Connections
 from ragents.postgres.queries import load_queries
 from ragents.principal import Principal
 from ragents.rag.store.pgvector.codec import encode_vector
-from ragents.rag.store.pgvector.rows import clean_json, clean_name, document_uuid, source_of, stored_of
+from ragents.rag.store.pgvector.rows import (
+    chunk_uuid,
+    clean_json,
+    clean_name,
+    document_uuid,
+    excerpt_of,
+    source_of,
+    stored_of,
+)
 from ragents.rag.store.text import check_names, clean, other_model, unknown_collection
 from ragents.rag.store.types import SearchQuery, Upserted
-from ragents.rag.types import Chunk, Collection, Document, Source, StoredDocument
+from ragents.rag.types import Chunk, Collection, Document, Excerpt, Source, StoredDocument
 
 SQL = load_queries(Path(__file__).with_name("queries.sql"))
 EXACT_BELOW = 20_000
@@ -118,11 +126,19 @@ class PgVectorStore:
         return total
 
     async def documents(
-        self, *, principal: Principal, collection: str | None = None, limit: int = 100, after: str | None = None
+        self,
+        *,
+        principal: Principal,
+        collection: str | None = None,
+        uri: str | None = None,
+        limit: int = 100,
+        after: str | None = None,
     ) -> list[StoredDocument]:
         last = document_uuid(after, field="after") if after is not None else None
         async with self._as(principal.tenant) as db:
-            rows = await db.fetch(SQL["list_documents"], principal.tenant, clean_name(collection), last, limit)
+            rows = await db.fetch(
+                SQL["list_documents"], principal.tenant, clean_name(collection), last, limit, clean_name(uri)
+            )
         return [stored_of(row) for row in rows]
 
     async def document(self, document_id: str, *, principal: Principal) -> StoredDocument:
@@ -131,6 +147,16 @@ class PgVectorStore:
         if row is None:
             raise NotFound("document", document_id)
         return stored_of(row)
+
+    async def read_document(
+        self, document_id: str, *, principal: Principal, start: int = 0, around: str | None = None, limit: int = 20
+    ) -> Excerpt:
+        key, chunk = document_uuid(document_id), chunk_uuid(around)
+        async with self._as(principal.tenant) as db:
+            rows = await db.fetch(SQL["read_document"], principal.tenant, key, start, chunk, limit)
+        if not rows:
+            raise NotFound("document", document_id)
+        return excerpt_of(rows)
 
     async def content_hashes(self, *, principal: Principal, collection: str) -> dict[str, str]:
         async with self._as(principal.tenant) as db:
