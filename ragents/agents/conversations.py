@@ -1,28 +1,53 @@
-"""Conversations: one turn from question to stored answer, over the answer cache. What /query and the CLI call."""
+"""Conversations: turns on threads, each from question to stored answer, over the answer cache.
 
-import asyncio
+What /query, /threads and the CLI call. A thread is held while a turn runs on it: by one request in one process.
+"""
+
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
-from weakref import WeakValueDictionary
 
-from ragents.agents.langgraph_base import LangGraphAgent, history_digest, new_thread_id
-from ragents.agents.types import AgentAnswer, Turn
-from ragents.errors import InputError
+from langgraph.graph import START
+from langgraph.types import StateSnapshot
+
+from ragents.agents.checkpointing import ThreadState
+from ragents.agents.checkpointing.leases import hold
+from ragents.agents.langgraph_base import (
+    LangGraphAgent,
+    history_digest,
+    pending_of,
+    thread_config,
+    thread_key,
+    told_again,
+)
+from ragents.agents.types import AgentAnswer, AgentConfig, Pending, ThreadStatus, ThreadView, Turn, new_thread_id
+from ragents.errors import Conflict, InputError, NotFound
 from ragents.principal import Principal
 from ragents.rag.answering import PROMPT_VERSION
 from ragents.rag.cache import CacheScope, RAGCache
+from ragents.rag.types import Usage
+
+GLANCE_S = 0.5
+"""A lease taken only to see whether somebody else holds the thread."""
 
 
 class Conversations:
-    """Answers questions with the agents it was handed."""
+    """Answers with the agents it was handed. Without `threads` nothing is remembered."""
 
-    def __init__(self, agents: Mapping[str, LangGraphAgent], *, cache: RAGCache | None = None) -> None:
+    def __init__(
+        self,
+        agents: Mapping[str, LangGraphAgent],
+        *,
+        cache: RAGCache | None = None,
+        threads: ThreadState | None = None,
+        config: AgentConfig | None = None,
+    ) -> None:
         self.agents = dict(agents)
         self.cache = cache
-        self._locks: WeakValueDictionary[tuple[Principal, str], asyncio.Lock] = WeakValueDictionary()
+        self.threads = threads
+        self.config = config or AgentConfig()
 
     def agent(self, agent_type: str) -> LangGraphAgent:
         """InputError that lists the agents for a name that is none of them."""
@@ -39,25 +64,113 @@ class Conversations:
     ) -> AgentAnswer:
         """Answer from the cache or by the agent; either way the turn is on the thread before this returns.
 
-        Turns of one thread run one after the other.
+        A turn that the thread has already (the same Turn.id) is told again, or goes on where a crash cut it off.
+        ThreadBusy while another turn runs for longer than the settings allow to wait.
         """
         turn = turn or Turn()
         agent = self.agent(agent_type)
         thread = thread_id or new_thread_id()
-        async with self._turn_of(thread, turn.principal):
-            if self.cache is None or not turn.use_cache:
-                return await agent.process_message(query, thread_id=thread, turn=turn)
+        async with self._held(thread, turn.principal) as fence:
+            if thread_id and (answer := await self._known_turn(thread, turn, fence)):
+                return answer
+            if self.cache is None or not turn.use_cache or not agent.cacheable:
+                return await agent.process_message(query, thread_id=thread, turn=turn, fence=fence)
             started = time.perf_counter()
             scope = await self._scope(agent, turn, thread_id)
             hit = await self.cache.get_answer(query.strip(), scope=scope)
             if hit is not None:
                 looked_up = {"retrieve_ms": (time.perf_counter() - started) * 1000}
-                response = replace(hit, cached="answer", timings=looked_up, usage=type(hit.usage)())
-                await agent.append_turn(query, response, thread_id=thread, principal=turn.principal)
+                response = replace(hit, cached="answer", timings=looked_up, usage=Usage())
+                await agent.append_turn(query, response, thread_id=thread, turn=turn, fence=fence)
                 return AgentAnswer(thread, agent.name, response)
-            answer = await agent.process_message(query, thread_id=thread, turn=turn)
-            await self.cache.cache_answer(query.strip(), answer.response, scope=scope)
+            answer = await agent.process_message(query, thread_id=thread, turn=turn, fence=fence)
+            # A question asked back and an answer cut short are of this turn only.
+            if answer.pending is None and not any(note.startswith("stopped") for note in answer.response.notes):
+                await self.cache.cache_answer(query.strip(), answer.response, scope=scope)
             return answer
+
+    async def resume(self, reply: str | None, *, thread_id: str, turn: Turn | None = None) -> AgentAnswer:
+        """Answer what the agent has asked, or (None) go on with a turn that a crash cut off.
+
+        NotFound for a foreign or unknown thread, Conflict when there is nothing to go on with.
+        """
+        turn = turn or Turn()
+        async with self._held(thread_id, turn.principal) as fence:
+            agent, snapshot = await self._found(thread_id, turn.principal)
+            pending = pending_of(snapshot.interrupts)
+            if pending is not None and reply is None:
+                raise InputError(f"answer is missing; the agent asked: {pending.question}", field="answer")
+            if not snapshot.next or (pending is None and reply is not None):
+                raise Conflict("the thread waits for no answer; ask the next question with POST /query")
+            turn = replace(turn, id=_turn_of(snapshot) or turn.id)
+            return await agent.resume(reply, thread_id=thread_id, turn=turn, fence=fence)
+
+    async def thread(self, thread_id: str, *, principal: Principal) -> ThreadView:
+        """NotFound for a foreign or unknown thread: they read the same."""
+        agent, snapshot = await self._found(thread_id, principal)
+        pending = pending_of(snapshot.interrupts)
+        return ThreadView(
+            thread_id,
+            agent.name,
+            snapshot.values.get("messages", []),
+            await self._status(thread_id, principal, snapshot, pending),
+            pending,
+            snapshot.created_at or "",
+        )
+
+    async def forget(self, thread_id: str, *, principal: Principal) -> None:
+        """Erase a thread, and the tenant's cached answers, which may hold its words. NotFound as in `thread`."""
+        async with self._held(thread_id, principal):
+            await self._found(thread_id, principal)
+            key = thread_key(principal, thread_id)
+            await self._threads.forget(key.tenant, key.thread)
+        if self.cache is not None:
+            await self.cache.clear("answer", tenant=principal.tenant)
+
+    async def _known_turn(self, thread_id: str, turn: Turn, fence: int | None) -> AgentAnswer | None:
+        """The answer to a turn that the thread has already. A turn that another one left open is closed."""
+        if self.threads is None:
+            return None
+        try:
+            agent, snapshot = await self._found(thread_id, turn.principal)
+        except NotFound:
+            return None
+        if not snapshot.next:
+            told = told_again(snapshot, turn.id)
+            return None if told is None else AgentAnswer(thread_id, agent.name, told)
+        if _turn_of(snapshot) != turn.id:
+            # A question that crashed before the first step is not in the state yet: the new one replaces it.
+            if snapshot.next != (START,):
+                await agent.close_turn(thread_id, turn=turn, fence=fence)
+            return None
+        if (pending := pending_of(snapshot.interrupts)) is not None:
+            return agent.asked_back(snapshot.values, pending, thread_id)
+        return await agent.resume(None, thread_id=thread_id, turn=turn, fence=fence)
+
+    async def _found(self, thread_id: str, principal: Principal) -> tuple[LangGraphAgent, StateSnapshot]:
+        """The thread's state, and the agent whose graph left it."""
+        found = await self._threads.saver.aget_tuple(thread_config(principal, thread_id))
+        if found is None:
+            raise NotFound("thread", thread_id)
+        agent = self.agents.get(str(found.metadata.get("agent")), next(iter(self.agents.values())))
+        snapshot = await agent.snapshot(thread_id, principal=principal)
+        if snapshot is None:
+            raise NotFound("thread", thread_id)
+        return agent, snapshot
+
+    async def _status(
+        self, thread_id: str, principal: Principal, snapshot: StateSnapshot, pending: Pending | None
+    ) -> ThreadStatus:
+        if pending is not None:
+            return "waiting"
+        if not snapshot.next:
+            return "idle"
+        key = thread_key(principal, thread_id)
+        fence = await self._threads.leases.take(key.tenant, key.thread, ttl_s=GLANCE_S)
+        if fence is None:
+            return "running"
+        await self._threads.leases.release(key.tenant, key.thread, fence=fence)
+        return "interrupted"
 
     async def _scope(self, agent: LangGraphAgent, turn: Turn, thread_id: str | None) -> CacheScope:
         """Everything the answer depends on. A named thread's history is part of it; a new thread has none."""
@@ -75,8 +188,24 @@ class Conversations:
         }
         return replace(found, parameters=parameters)
 
+    @property
+    def _threads(self) -> ThreadState:
+        if self.threads is None:
+            raise Conflict("this service keeps no threads")
+        return self.threads
+
     @asynccontextmanager
-    async def _turn_of(self, thread_id: str, principal: Principal) -> AsyncIterator[None]:
-        lock = self._locks.setdefault((principal, thread_id), asyncio.Lock())
-        async with lock:
-            yield
+    async def _held(self, thread_id: str, principal: Principal) -> AsyncIterator[int | None]:
+        if self.threads is None:
+            yield None
+            return
+        key = thread_key(principal, thread_id)
+        wait_s = self.config.thread_wait_s if self.config.concurrent_turns == "wait" else 0.0
+        async with hold(self.threads.leases, key.tenant, key.thread, wait_s=wait_s) as fence:
+            yield fence
+
+
+def _turn_of(snapshot: StateSnapshot) -> str | None:
+    """The Turn.id that the thread's newest checkpoint was written for."""
+    found = dict(snapshot.metadata or {}).get("turn")
+    return None if found is None else str(found)

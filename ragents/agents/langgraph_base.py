@@ -2,29 +2,38 @@
 
 import asyncio
 import hashlib
-import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, TypedDict
 from urllib.parse import quote
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.errors import GraphRecursionError
 from langgraph.graph import StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import Command, Interrupt, StateSnapshot
 from pydantic import TypeAdapter
 
-from ragents.agents.types import AgentAnswer, AgentConfig, Turn
-from ragents.errors import DeadlineExceeded
+from ragents.agents.budget import Budget
+from ragents.agents.types import AgentAnswer, AgentConfig, AgentEvent, Pending, ThreadKey, Turn, new_thread_id
+from ragents.errors import BudgetExceeded, Conflict
 from ragents.llm.client import LLMClient
 from ragents.principal import Principal
 from ragents.rag.engine import RAGEngine
 from ragents.rag.types import RAGResponse
 
 RESPONSE: TypeAdapter[RAGResponse] = TypeAdapter(RAGResponse)
+MAX_EVENTS = 1_000
+"""Of a turn whose reader is slow; then the turn waits for the reader."""
+CUT_OFF = "(This turn was cut off and has no answer.)"
+
+Emit = Callable[[AgentEvent], Awaitable[None]]
 
 
 class AgentState(TypedDict, total=False):
@@ -44,7 +53,8 @@ CompiledGraph = CompiledStateGraph[AgentState, Turn, AgentState, AgentState]
 class LangGraphAgent(ABC):
     """Subclasses name themselves and build their graph; its last node must leave `response` and an AIMessage.
 
-    `llm_client` is a LangChain BaseChatModel or an LLMClient. Nothing that is handed in is closed here.
+    `llm_client` is a LangChain BaseChatModel or an LLMClient. Nothing that is handed in is closed here. A turn that
+    runs out of steps, tokens or seconds ends with what is known so far, and says so.
     """
 
     name: ClassVar[str]
@@ -71,58 +81,203 @@ class LangGraphAgent(ABC):
     def last_node(self) -> str:
         """The node that leaves the answer; a turn that comes from the cache is stored as if this node had run."""
 
+    @property
+    def cacheable(self) -> bool:
+        """Whether an equal question may be answered from the cache: not when a tool has effects."""
+        return True
+
+    def known_so_far(self, state: AgentState) -> RAGResponse:
+        """What this turn has found, for a turn that is cut off. Asks no model."""
+        question = str(next(m for m in reversed(state["messages"]) if m.type == "human").content).strip()
+        found = RESPONSE.validate_python(state["response"]) if state.get("response") else RAGResponse(question)
+        return found if found.query == question else RAGResponse(question)
+
     async def process_message(
-        self, message: str, *, thread_id: str | None = None, turn: Turn | None = None
+        self, message: str, *, thread_id: str | None = None, turn: Turn | None = None, fence: int | None = None
     ) -> AgentAnswer:
         """Answer `message` on its thread (a new one without `thread_id`). Stored before it returns.
 
-        Raises DeadlineExceeded after `turn_timeout_s`, and what engine and model raise.
+        `fence`: the number under which the caller holds the thread. Raises what engine and model raise.
         """
         turn = turn or Turn()
         thread_id = thread_id or new_thread_id()
+        return await self._run(_asked(message, turn), thread_id=thread_id, turn=turn, fence=fence)
+
+    async def resume(self, reply: str | None, *, thread_id: str, turn: Turn, fence: int | None = None) -> AgentAnswer:
+        """Go on: with the answer to what the agent asked, or (None) with a turn that a crash cut off."""
+        command: Command[Any] | None = None if reply is None else Command(resume=reply)
+        return await self._run(command, thread_id=thread_id, turn=turn, fence=fence)
+
+    async def stream(
+        self, message: str, *, thread_id: str | None = None, turn: Turn | None = None
+    ) -> AsyncIterator[AgentEvent]:
+        """The turn's steps and tokens as they come; "done", with the checked answer, is the last.
+
+        Leaving the iteration cancels the turn.
+        """
+        turn = turn or Turn()
+        events: asyncio.Queue[AgentEvent | None] = asyncio.Queue(MAX_EVENTS)
+
+        async def run() -> None:
+            try:
+                where = thread_id or new_thread_id()
+                answer = await self._run(_asked(message, turn), thread_id=where, turn=turn, emit=events.put)
+                await events.put(AgentEvent("done", answer.answer, answer=answer))
+            finally:
+                with suppress(asyncio.QueueFull):
+                    events.put_nowait(None)
+
+        task = asyncio.create_task(run())
         try:
-            async with asyncio.timeout(self.config.turn_timeout_s):
-                state = await self.graph.ainvoke(
-                    {"messages": [HumanMessage(message)]},
-                    config=thread_config(turn.principal, thread_id),
-                    context=turn,
-                    durability="sync" if self.graph.checkpointer else None,
-                )
-        except TimeoutError:
-            raise DeadlineExceeded(
-                f"the turn took longer than {self.config.turn_timeout_s:g} s; ask again or raise agents.turn_timeout_s"
-            ) from None
-        return AgentAnswer(thread_id, self.name, RESPONSE.validate_python(state["response"]))
+            while not (task.done() and events.empty()):
+                event = await events.get()
+                if event is None:
+                    break
+                yield event
+            await task
+        finally:
+            task.cancel()
+            with suppress(BaseException):
+                await task
+
+    async def snapshot(self, thread_id: str, *, principal: Principal) -> StateSnapshot | None:
+        """The thread's state; None without a checkpointer."""
+        if self.graph.checkpointer is None:
+            return None
+        return await self.graph.aget_state(thread_config(principal, thread_id))
 
     async def history(self, thread_id: str, *, principal: Principal) -> list[BaseMessage]:
         """The conversation so far; empty for a thread that is not there or not the principal's."""
-        if self.graph.checkpointer is None:
-            return []
-        snapshot = await self.graph.aget_state(thread_config(principal, thread_id))
-        messages: list[BaseMessage] = snapshot.values.get("messages", [])
+        snapshot = await self.snapshot(thread_id, principal=principal)
+        messages: list[BaseMessage] = snapshot.values.get("messages", []) if snapshot else []
         return messages
 
-    async def append_turn(self, message: str, response: RAGResponse, *, thread_id: str, principal: Principal) -> None:
+    async def append_turn(
+        self, message: str, response: RAGResponse, *, thread_id: str, turn: Turn, fence: int | None = None
+    ) -> None:
         """Store a turn that was answered without running the graph (from the cache)."""
         if self.graph.checkpointer is None:
             return
-        update = {"messages": [HumanMessage(message), AIMessage(response.answer or "")], "response": stored(response)}
-        await self.graph.aupdate_state(thread_config(principal, thread_id), update, as_node=self.last_node)
+        messages = [HumanMessage(message, id=turn.id), AIMessage(response.answer or "")]
+        update = {"messages": messages, "response": stored(response)}
+        await self.graph.aupdate_state(self._thread(thread_id, turn, fence), update, as_node=self.last_node)
+
+    async def close_turn(self, thread_id: str, *, turn: Turn, fence: int | None = None) -> None:
+        """End a turn that waits or was cut off, because another question has come: the thread says that it did."""
+        config = self._thread(thread_id, turn, fence)
+        snapshot = await self.graph.aget_state(config)
+        pending = pending_of(snapshot.interrupts)
+        update: AgentState = {"messages": [AIMessage(pending.question if pending else CUT_OFF)]}
+        await self.graph.aupdate_state(config, update, as_node=self.last_node)
+
+    def asked_back(self, values: dict[str, Any], pending: Pending, thread_id: str) -> AgentAnswer:
+        response = replace(self.known_so_far(_as_state(values)), answer=pending.question, model=self.llm.name)
+        return AgentAnswer(thread_id, self.name, response, pending)
+
+    def _thread(self, thread_id: str, turn: Turn, fence: int | None) -> RunnableConfig:
+        config = thread_config(turn.principal, thread_id, fence=fence)
+        return {**config, "metadata": {"agent": self.name, "turn": turn.id}, "recursion_limit": self.config.max_steps}
+
+    async def _run(
+        self,
+        given: AgentState | Command[Any] | None,
+        *,
+        thread_id: str,
+        turn: Turn,
+        fence: int | None = None,
+        emit: Emit | None = None,
+    ) -> AgentAnswer:
+        budget = Budget(tokens=self.config.max_tokens_per_turn, seconds=self.config.turn_timeout_s)
+        turn = replace(turn, budget=budget)
+        config = self._thread(thread_id, turn, fence)
+        state: dict[str, Any] = dict(given) if isinstance(given, dict) else {}
+        interrupts: Sequence[Interrupt] = ()
+        try:
+            async with asyncio.timeout(budget.seconds):
+                async for mode, part in self.graph.astream(
+                    given,
+                    config=config,
+                    context=turn,
+                    stream_mode=["values", "custom", "messages"] if emit else ["values"],
+                    durability="sync" if self.graph.checkpointer else None,
+                ):
+                    if mode == "values":
+                        values: Any = part
+                        state, interrupts = values, values.get("__interrupt__", ())
+                    elif emit and (event := _event_of(mode, part)):
+                        await emit(event)
+        except TimeoutError:
+            return await self._stopped(state, f"the turn has taken its {budget.seconds:g} s", thread_id, config)
+        except GraphRecursionError:
+            return await self._stopped(
+                state, f"the turn has taken its {self.config.max_steps} steps", thread_id, config
+            )
+        except BudgetExceeded as error:
+            return await self._stopped(state, str(error), thread_id, config)
+        if (pending := pending_of(interrupts)) is not None:
+            return self.asked_back(state, pending, thread_id)
+        return AgentAnswer(thread_id, self.name, RESPONSE.validate_python(state["response"]))
+
+    async def _stopped(self, state: dict[str, Any], why: str, thread_id: str, config: RunnableConfig) -> AgentAnswer:
+        """The clean stop: the answer is what is known so far, the thread keeps it, and nothing of the turn is left."""
+        if self.graph.checkpointer is not None:
+            state = dict((await self.graph.aget_state(config)).values)
+        known = self.known_so_far(_as_state(state))
+        note = f"stopped: {why}; this is what is known so far"
+        response = replace(
+            known,
+            answer=known.answer or _known_in_words(known),
+            model=known.model or self.llm.name,
+            notes=(*known.notes, note),
+        )
+        if self.graph.checkpointer is not None:
+            update: AgentState = {"messages": [AIMessage(response.answer or "")], "response": stored(response)}
+            await self.graph.aupdate_state(config, update, as_node=self.last_node)
+        return AgentAnswer(thread_id, self.name, response)
 
 
-def new_thread_id() -> str:
-    return str(uuid.uuid4())
-
-
-def thread_config(principal: Principal, thread_id: str) -> RunnableConfig:
+def thread_key(principal: Principal, thread_id: str) -> ThreadKey:
     """A thread belongs to one tenant and user: the stored id holds all three, quoted so that no two can read alike."""
-    owner = f"{quote(principal.tenant, safe='')}:{quote(principal.user, safe='')}"
-    return {"configurable": {"thread_id": f"{owner}:{quote(thread_id, safe='')}"}}
+    parts = (principal.tenant, principal.user, thread_id)
+    return ThreadKey(principal.tenant, ":".join(quote(part, safe="") for part in parts))
+
+
+def thread_config(principal: Principal, thread_id: str, *, fence: int | None = None) -> RunnableConfig:
+    key = thread_key(principal, thread_id)
+    where: dict[str, Any] = {"tenant": key.tenant, "thread_id": key.thread}
+    return {"configurable": where if fence is None else {**where, "__fence": fence}}
+
+
+def pending_of(interrupts: Sequence[Interrupt]) -> Pending | None:
+    """What the agent has asked, if it has."""
+    if not interrupts:
+        return None
+    match interrupts[0].value:
+        case {"question": str(question), "missing": [*missing]}:
+            return Pending(question, tuple(str(name) for name in missing))
+        case other:
+            return Pending(str(other))
 
 
 def stored(response: RAGResponse) -> dict[str, Any]:
     values: dict[str, Any] = RESPONSE.dump_python(response, mode="json")
     return values
+
+
+def told_again(snapshot: StateSnapshot, turn_id: str) -> RAGResponse | None:
+    """The answer of a turn that the thread has already, for a client that asks again; None for a turn it has not."""
+    messages: list[BaseMessage] = snapshot.values.get("messages", [])
+    at = next((n for n, message in enumerate(messages) if message.id == turn_id), None)
+    if at is None:
+        return None
+    later = next((n for n in range(at + 1, len(messages)) if messages[n].type == "human"), len(messages))
+    if later == len(messages) and snapshot.values.get("response"):
+        return RESPONSE.validate_python(snapshot.values["response"])
+    answers = [message for message in messages[at + 1 : later] if isinstance(message, AIMessage)]
+    if not answers:
+        raise Conflict("this turn was cut off by a later question on the thread; ask it with a new Idempotency-Key")
+    note = "told again: an earlier turn of the thread, without its sources"
+    return RAGResponse(str(messages[at].content), answer=answers[-1].text, notes=(note,))
 
 
 def history_digest(messages: Sequence[BaseMessage]) -> str:
@@ -135,3 +290,30 @@ def history_digest(messages: Sequence[BaseMessage]) -> str:
             data = part.encode("utf-8", "surrogatepass")
             digest.update(len(data).to_bytes(8, "big") + data)
     return digest.hexdigest()
+
+
+def _asked(message: str, turn: Turn) -> AgentState:
+    return {"messages": [HumanMessage(message, id=turn.id)]}
+
+
+def _as_state(values: dict[str, Any]) -> AgentState:
+    state: Any = values
+    return state  # type: ignore[no-any-return]  # what LangGraph gives back is a plain dict
+
+
+def _event_of(mode: str, part: Any) -> AgentEvent | None:
+    match mode, part:
+        case "custom", {"status": str(text)}:
+            return AgentEvent("status", text)
+        case "messages", (AIMessageChunk() as chunk, dict(about)) if chunk.text:
+            return AgentEvent("token", chunk.text, node=str(about.get("langgraph_node", "")))
+        case _:
+            return None
+
+
+def _known_in_words(known: RAGResponse) -> str:
+    titles = list(dict.fromkeys(source.title or source.uri for source in known.sources))[:3]
+    found = (
+        f" The passages found so far are from: {', '.join(titles)}." if titles else " Nothing has been found so far."
+    )
+    return "The answer could not be finished." + found

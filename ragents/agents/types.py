@@ -1,7 +1,9 @@
 """The vocabulary of agents: who asks what, and what comes back."""
 
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -10,6 +12,17 @@ from ragents.config.base import Config
 from ragents.principal import ANONYMOUS, Principal
 from ragents.rag.types import RAGResponse, Scalar
 
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
+
+def new_thread_id() -> str:
+    return str(uuid.uuid4())
+
+
+ThreadStatus = Literal["idle", "waiting", "running", "interrupted"]
+"""idle: every turn is answered. waiting: the agent has asked back. interrupted: a crash cut a turn off."""
+
 
 class AgentConfig(Config):
     """Bounds of one turn."""
@@ -17,6 +30,10 @@ class AgentConfig(Config):
     turn_timeout_s: float = Field(default=120.0, gt=0, description="after it the turn ends with what is known so far")
     max_steps: int = Field(default=25, ge=1, le=1000, description="graph steps (LangGraph's supersteps) of a turn")
     max_tokens_per_turn: int = Field(default=20_000, ge=1, description="prompt and completion, all calls together")
+    concurrent_turns: Literal["wait", "refuse"] = Field(
+        default="wait", description="a second request on a thread waits for the first, or gets 409"
+    )
+    thread_wait_s: float = Field(default=30.0, ge=0, description="how long it waits before 409")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +55,8 @@ class Turn:
     max_tokens: int | None = None
     use_cache: bool = True
     budget: Budget = field(default_factory=Budget)
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    """The client's idempotency key: asked again with it, a turn goes on or is told again, and is never made twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +80,25 @@ class AgentAnswer:
     @property
     def answer(self) -> str:
         return self.response.answer or ""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentEvent:
+    """What happens in a turn: a step begins ("status"), a model writes ("token", of the graph's node), it is "done"."""
+
+    kind: Literal["status", "token", "done"]
+    text: str = ""
+    node: str = ""
+    answer: AgentAnswer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadView:
+    """A thread as its owner sees it."""
+
+    thread_id: str
+    agent_type: str | None
+    messages: "Sequence[BaseMessage]"
+    state: ThreadStatus
+    pending: Pending | None
+    updated_at: str

@@ -4,12 +4,16 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ragents.agents.checkpointing import ThreadState, open_thread_state
 from ragents.agents.checkpointing.postgres import migrate_threads
 from ragents.agents.conversations import Conversations
+from ragents.agents.langgraph_base import LangGraphAgent
+from ragents.agents.react import ReactAgent
 from ragents.agents.table import AGENTS
+from ragents.agents.types import AgentConfig
 from ragents.config import data_home
 from ragents.deployment.config import ServiceConfig
 from ragents.embedded import open_postgres
@@ -72,10 +76,7 @@ async def open_app(config: ServiceConfig) -> AsyncIterator[App]:
         cached_embedder = CachedEmbedder(encoder, cache)
         llm = create_llm_client(config.llm, embedder=cached_embedder)
         engine = RAGEngine(embedder=cached_embedder, store=store, config=config.rag, cache=cache, llm=llm)
-        agents = {
-            name: agent(llm_client=llm, rag_engine=engine, checkpointer=threads.saver, config=config.agents)
-            for name, agent in AGENTS.items()
-        }
+        agents = create_agents(llm=llm, engine=engine, threads=threads, config=config.agents)
         yield App(
             config=config,
             encoder=encoder,
@@ -85,7 +86,7 @@ async def open_app(config: ServiceConfig) -> AsyncIterator[App]:
             llm=llm,
             engine=engine,
             threads=threads,
-            conversations=Conversations(agents, cache=cache),
+            conversations=Conversations(agents, cache=cache, threads=threads, config=config.agents),
             embedded_postgres=database.embedded,
         )
 
@@ -109,6 +110,22 @@ async def migrate_all(migrate_dsn: str, *, dsn: str) -> list[str]:
     password = unquote(serving.password) if serving.password else None
     applied = await migrate(migrate_dsn, app_role=role, app_password=password)
     return applied + await migrate_threads(migrate_dsn, app_role=role)
+
+
+def create_agents(
+    *, llm: LLMClient, engine: RAGEngine, threads: ThreadState, config: AgentConfig
+) -> dict[str, LangGraphAgent]:
+    """Every agent of the table; those with tools record their side effects where the threads are."""
+    common: dict[str, Any] = {
+        "llm_client": llm,
+        "rag_engine": engine,
+        "checkpointer": threads.saver,
+        "config": config,
+    }
+    return {
+        name: agent(**common, ledger=threads.ledger) if issubclass(agent, ReactAgent) else agent(**common)
+        for name, agent in AGENTS.items()
+    }
 
 
 def create_llm_client(config: ModelConfig, *, embedder: Embedder) -> LLMClient:

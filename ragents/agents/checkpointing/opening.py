@@ -132,8 +132,18 @@ async def _postgres(config: CheckpointConfig, shared: "Connections | None") -> A
 
 @asynccontextmanager
 async def _redis(config: CheckpointConfig) -> AsyncIterator[ThreadState]:
-    raise ConfigError("checkpoint.backend = 'redis' is not there yet")
-    yield
+    from ragents.agents.checkpointing import redis
+    from ragents.agents.checkpointing.codec import Codec
+    from ragents.agents.checkpointing.serializer import strict_serializer
+
+    codec, serde = Codec(compress=config.enable_compression, keys=config.keys), strict_serializer(config.allowed_types)
+    async with redis.open_redis(config) as client:
+        server = redis.Server(client, timeout_s=config.statement_timeout_s, at_once=config.pool_size)
+        saver = redis.RedisCheckpointSaver(
+            server, serde=serde, codec=codec, ttl_s=config.ttl_s, max_checkpoints=config.max_checkpoints_per_thread
+        )
+        ledger = redis.RedisLedger(server, serde=serde, codec=codec, ttl_s=config.ttl_s)
+        yield ThreadState(saver, redis.RedisLeases(server), ledger)
 
 
 async def _migrate_if_allowed(dsn: str) -> None:

@@ -81,6 +81,10 @@ class ReactAgent(LangGraphAgent):
     def last_node(self) -> str:
         return "answer"
 
+    @property
+    def cacheable(self) -> bool:
+        return not self.tools.side_effects
+
     def build_graph(self) -> Graph:
         graph = StateGraph(ReactState, context_schema=Turn)
         graph.add_node("reason", self._reason)

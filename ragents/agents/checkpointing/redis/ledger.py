@@ -1,33 +1,14 @@
 """The tools' ledger in Redis: among the rows of the thread, so that it ends with the thread and not before."""
 
-from dataclasses import dataclass
-from typing import Literal, Protocol
-
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ragents.agents.checkpointing.codec import Codec
 from ragents.agents.checkpointing.redis.keys import joined, thread_keys
 from ragents.agents.checkpointing.redis.scripts import Script, Server
+from ragents.agents.tools.ledger import Entry
+from ragents.agents.types import ThreadKey
 
 BEGIN, FINISH, FORGET = Script("begin"), Script("finish"), Script("forget")
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """`started`: begun by somebody and never finished. `result` is there when the call is done."""
-
-    state: Literal["new", "started", "done"]
-    result: str | None = None
-
-
-class Thread(Protocol):
-    """Whose calls these are."""
-
-    @property
-    def tenant(self) -> str: ...
-
-    @property
-    def thread(self) -> str: ...
 
 
 class RedisLedger:
@@ -39,7 +20,7 @@ class RedisLedger:
         self._codec = codec
         self._ttl_ms = 0 if ttl_s is None else max(1, int(ttl_s * 1000))
 
-    async def begin(self, thread: Thread, key: str) -> Entry:
+    async def begin(self, thread: ThreadKey, key: str) -> Entry:
         """Of all callers with this key, one gets "new"."""
         keys = thread_keys(thread.tenant, thread.thread)
         # Not again: a call whose answer was lost would meet itself.
@@ -50,15 +31,15 @@ class RedisLedger:
             return Entry("started")
         return Entry("done", self._codec.decode(self._serde, noted, _place(thread, key)))
 
-    async def finish(self, thread: Thread, key: str, result: str) -> None:
+    async def finish(self, thread: ThreadKey, key: str, result: str) -> None:
         """The first result stays."""
         sealed = self._codec.encode(self._serde, result, _place(thread, key))
         keys = thread_keys(thread.tenant, thread.thread)
         await self._server.run(FINISH, keys, [self._ttl_ms, joined(key), sealed], again=True)
 
-    async def forget(self, thread: Thread) -> None:
+    async def forget(self, thread: ThreadKey) -> None:
         await self._server.run(FORGET, thread_keys(thread.tenant, thread.thread), [], again=True)
 
 
-def _place(thread: Thread, key: str) -> tuple[str, ...]:
+def _place(thread: ThreadKey, key: str) -> tuple[str, ...]:
     return (thread.tenant, thread.thread, "call", key)
