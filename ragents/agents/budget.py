@@ -1,5 +1,7 @@
 """What one turn may spend. Running out ends a turn cleanly: LangGraphAgent answers with what is known so far."""
 
+import math
+import sys
 import time
 from dataclasses import dataclass, field
 
@@ -11,17 +13,21 @@ from ragents.rag.types import Usage
 class Budget:
     """Counted per turn and process, not stored: a turn that goes on after a crash starts a new one.
 
-    `tokens` counts prompt and completion, `seconds` from the budget's making.
+    `tokens` counts prompt and completion, `seconds` from the budget's making. Without limits until they are given.
     """
 
-    tokens: int = 20_000
-    seconds: float = 120.0
+    tokens: int = sys.maxsize
+    seconds: float = math.inf
     spent: Usage = field(default_factory=Usage)
     started: float = field(default_factory=time.monotonic)
 
     @property
     def seconds_left(self) -> float:
         return max(0.0, self.started + self.seconds - time.monotonic())
+
+    def within(self, *, tokens: int, seconds: float) -> "Budget":
+        """The smaller of both, from now on."""
+        return Budget(min(self.tokens, tokens), min(self.seconds, seconds), self.spent)
 
     def charge(self, usage: Usage) -> None:
         """After each call of a model. BudgetExceeded once the turn has spent all it may."""

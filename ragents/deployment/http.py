@@ -36,6 +36,7 @@ STATUS: tuple[tuple[type[RAGentsError], int], ...] = (
     (errors.PermissionDenied, 403),
     (errors.NotFound, 404),
     (errors.Conflict, 409),
+    (errors.CheckpointRefused, 409),
     (PayloadTooLarge, 413),
     (UnsupportedMediaType, 415),
     (errors.Overloaded, 429),
@@ -64,6 +65,7 @@ class RequestContext:
 
     request_id: str
     principal: Principal
+    idempotency_key: str | None = None
     started: float = field(default_factory=time.perf_counter)
     answered: bool = False
 
@@ -91,6 +93,16 @@ def current_request() -> RequestContext:
 def request_id_from(header: str | None) -> str:
     """The client's own, where it can be repeated safely in a header and a log line; else a new one."""
     return header if header and REQUEST_ID.match(header) else str(uuid.uuid4())
+
+
+def idempotency_key_from(header: str | None) -> str | None:
+    """The client's own name of a turn. InputError for one that cannot be kept."""
+    if header is None or REQUEST_ID.match(header):
+        return header
+    raise errors.InputError(
+        f"Idempotency-Key = {_shown(header)}: expected 1 to 128 printable ASCII characters without spaces",
+        field="Idempotency-Key",
+    )
 
 
 async def respond(work: Callable[[], Awaitable[BaseModel | dict[str, Any]]]) -> Response:

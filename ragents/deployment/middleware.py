@@ -19,6 +19,7 @@ from ragents.deployment.http import (
     enter_request,
     error_body,
     error_response,
+    idempotency_key_from,
     request_id_from,
 )
 from ragents.errors import RAGentsError
@@ -88,6 +89,8 @@ class Front:
         body = _Body(receive, self._max_body_bytes, headers)
         try:
             context.principal = principal_of(scope)
+            key = headers.get(b"idempotency-key")
+            context.idempotency_key = idempotency_key_from(None if key is None else key.decode("latin-1"))
             await body.check_declared()
             inner = {**scope, "path": self._label(scope["path"]), PATH_KEY: scope["path"]}
             await self.app(inner, body.receive, answer.send)

@@ -2,12 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from ragents.agents.types import AgentAnswer, Turn
-from ragents.deployment.admission import Admission
+from ragents.deployment.admission import Admission, Priority
 from ragents.deployment.app import App
 from ragents.deployment.http import RequestContext, current_request, parse_value, status_of
 from ragents.deployment.observability.metrics import Metrics
@@ -18,6 +19,7 @@ from ragents.deployment.schemas import (
     ErrorOut,
     QueryRequest,
     QueryResponse,
+    ResumeRequest,
     TableQueryRequest,
     TableQueryResponse,
 )
@@ -46,6 +48,18 @@ class Questions:
         layer = answer.response.cached
         return TableQueryResponse(**fields, cached=layer is not None, cache_layer=layer)
 
+    async def resume(self, thread_id: str, request: ResumeRequest) -> QueryResponse:
+        """Go on with a thread that waits for an answer, or whose turn was cut off."""
+        if request.answer is not None:
+            self._check_length(request.answer, field="answer")
+        turn = Turn(principal=current_request().principal)
+        conversations = self._app.conversations
+        agent_type = (await conversations.thread(thread_id, principal=turn.principal)).agent_type or ""
+        answer, fields = await self._admitted(
+            agent_type, "NORMAL", lambda: conversations.resume(request.answer, thread_id=thread_id, turn=turn)
+        )
+        return QueryResponse(**fields, cached=answer.response.cached)
+
     async def batch(self, request: BatchRequest) -> BatchResponse:
         if len(request.requests) > self._limits.max_batch_size:
             raise InputError(
@@ -68,7 +82,6 @@ class Questions:
     ) -> tuple[AgentAnswer, dict[str, Any]]:
         self._check_length(request.query)
         context = current_request()
-        started = time.perf_counter()
         turn = Turn(
             principal=context.principal,
             collection=collection,
@@ -76,14 +89,25 @@ class Questions:
             filters=request.filters or {},
             max_tokens=request.max_tokens,
             use_cache=request.use_cache,
+            id=context.idempotency_key or str(uuid.uuid4()),
         )
-        with self._metrics.query(request.agent_type, self._app.conversations.agents) as outcome:
+
+        async def ask() -> AgentAnswer:
+            return await self._app.conversations.ask(
+                request.query, agent_type=request.agent_type, thread_id=request.thread_id, turn=turn
+            )
+
+        return await self._admitted(request.agent_type, request.priority, ask)
+
+    async def _admitted(
+        self, agent_type: str, priority: Priority, work: Callable[[], Awaitable[AgentAnswer]]
+    ) -> tuple[AgentAnswer, dict[str, Any]]:
+        context, started = current_request(), time.perf_counter()
+        with self._metrics.query(agent_type, self._app.conversations.agents) as outcome:
             try:
                 async with asyncio.timeout(self._limits.timeout_s):
-                    async with self._admission.admit(request.priority) as queue_ms:
-                        answer = await self._app.conversations.ask(
-                            request.query, agent_type=request.agent_type, thread_id=request.thread_id, turn=turn
-                        )
+                    async with self._admission.admit(priority) as queue_ms:
+                        answer = await work()
             except TimeoutError:
                 raise DeadlineExceeded(
                     f"no answer within {self._limits.timeout_s:g} s (serving.timeout_s); ask again later"
@@ -98,11 +122,11 @@ class Questions:
             outcome.seconds = time.perf_counter() - started
         return answer, _fields(answer, context, queue_ms)
 
-    def _check_length(self, query: str) -> None:
+    def _check_length(self, query: str, *, field: str = "query") -> None:
         limit = self._limits.max_query_characters
         if len(query) > limit:
             raise InputError(
-                f"query has {len(query)} characters; at most {limit} are taken: ask a shorter question", field="query"
+                f"{field} has {len(query)} characters; at most {limit} are taken: write a shorter one", field=field
             )
 
 
@@ -122,4 +146,5 @@ def _fields(answer: AgentAnswer, context: RequestContext, queue_ms: float) -> di
         "latency_ms": context.latency_ms,
         "request_id": context.request_id,
         "notes": list(response.notes),
+        "pending": asdict(answer.pending) if answer.pending else None,
     }

@@ -11,17 +11,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ragents.deployment.http import current_request, respond
+from ragents.deployment.http import current_request, parse, respond
+from ragents.deployment.schemas import ResumeRequest
 from ragents.deployment.state import State
 from ragents.errors import InputError
 from ragents.rag.cache.types import LayerStats
 from ragents.rag.types import StoredDocument
 
 if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
     from ragents.deployment.app import App
 
 Handler = Callable[["App", Request], Awaitable[dict[str, Any]]]
 MAX_PAGE = 1000
+ROLES = {"human": "user", "ai": "assistant"}
 
 
 def create_routes(state: State) -> Starlette:
@@ -45,6 +49,13 @@ def create_routes(state: State) -> Starlette:
             response.status_code = 503
         return response
 
+    async def resume(request: Request) -> Response:
+        async def work() -> BaseModel:
+            asked = parse(ResumeRequest, request.headers.get("content-type", ""), await request.body())
+            return await state.questions.resume(request.path_params["thread_id"], asked)
+
+        return await respond(work)
+
     return Starlette(
         routes=[
             Route("/health", health, methods=["GET"]),
@@ -54,6 +65,9 @@ def create_routes(state: State) -> Starlette:
             Route("/api/v1/documents/{document_id}", endpoint(get_document), methods=["GET"]),
             Route("/api/v1/documents/{document_id}", endpoint(delete_document), methods=["DELETE"]),
             Route("/api/v1/collections", endpoint(list_collections), methods=["GET"]),
+            Route("/threads/{thread_id}", endpoint(get_thread), methods=["GET"]),
+            Route("/threads/{thread_id}", endpoint(delete_thread), methods=["DELETE"]),
+            Route("/threads/{thread_id}/resume", resume, methods=["POST"]),
         ]
     )
 
@@ -106,6 +120,35 @@ async def delete_document(app: "App", request: Request) -> dict[str, Any]:
 async def list_collections(app: "App", request: Request) -> dict[str, Any]:
     found = await app.store.collections(principal=current_request().principal)
     return {"collections": [asdict(each) for each in found]}
+
+
+async def get_thread(app: "App", request: Request) -> dict[str, Any]:
+    thread_id = request.path_params["thread_id"]
+    found = await app.conversations.thread(thread_id, principal=current_request().principal)
+    return {
+        "thread_id": found.thread_id,
+        "agent_type": found.agent_type,
+        "state": found.state,
+        "pending": asdict(found.pending) if found.pending else None,
+        "messages": [_message(each) for each in found.messages],
+        "updated_at": found.updated_at,
+    }
+
+
+async def delete_thread(app: "App", request: Request) -> dict[str, Any]:
+    thread_id = request.path_params["thread_id"]
+    await app.conversations.forget(thread_id, principal=current_request().principal)
+    return {"deleted": thread_id}
+
+
+def _message(message: "BaseMessage") -> dict[str, Any]:
+    """`tool_calls` and `tool` where there are any."""
+    shown: dict[str, Any] = {"id": message.id, "role": ROLES.get(message.type, message.type), "content": message.text}
+    if calls := getattr(message, "tool_calls", None):
+        shown["tool_calls"] = [{"id": call["id"], "name": call["name"], "arguments": call["args"]} for call in calls]
+    if message.type == "tool":
+        shown["tool"] = message.name
+    return shown
 
 
 def _layer(stats: LayerStats) -> dict[str, Any]:

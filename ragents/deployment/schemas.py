@@ -72,6 +72,12 @@ class TableQueryRequest(Asking):
     top_k: int = Field(default=4, ge=1, le=20)
 
 
+class ResumeRequest(ApiRequest):
+    """POST /threads/{thread_id}/resume: the answer to what the agent asked; none to go on with a turn cut off."""
+
+    answer: str | None = Field(default=None, min_length=1)
+
+
 class BatchRequest(ApiRequest):
     """POST /query/batch. Each item is read on its own, so that one mistake spoils one item."""
 
@@ -116,6 +122,11 @@ class TimingsOut(BaseModel):
     generate_ms: float = 0.0
 
 
+class PendingOut(BaseModel):
+    question: str
+    missing: list[str]
+
+
 class Answered(BaseModel):
     """What every answer carries."""
 
@@ -131,6 +142,7 @@ class Answered(BaseModel):
     latency_ms: float
     request_id: str
     notes: list[str]
+    pending: PendingOut | None = Field(description="what the agent asks back; answer with POST /threads/{id}/resume")
 
 
 class QueryResponse(Answered):
