@@ -100,7 +100,7 @@ class Conversations:
             pending = pending_of(snapshot.interrupts)
             if pending is not None and reply is None:
                 raise InputError(f"answer is missing; the agent asked: {pending.question}", field="answer")
-            if not snapshot.next or (pending is None and reply is not None):
+            if not snapshot.tasks or (pending is None and reply is not None):
                 raise Conflict("the thread waits for no answer; ask the next question with POST /query")
             turn = replace(turn, id=_turn_of(snapshot) or turn.id)
             return await agent.resume(reply, thread_id=thread_id, turn=turn, fence=fence)
@@ -135,12 +135,12 @@ class Conversations:
             agent, snapshot = await self._found(thread_id, turn.principal)
         except NotFound:
             return None
-        if not snapshot.next:
+        if not snapshot.tasks:
             told = told_again(snapshot, turn.id)
             return None if told is None else AgentAnswer(thread_id, agent.name, told)
         if _turn_of(snapshot) != turn.id:
             # A question that crashed before the first step is not in the state yet: the new one replaces it.
-            if snapshot.next != (START,):
+            if any(task.name != START for task in snapshot.tasks):
                 await agent.close_turn(thread_id, turn=turn, fence=fence)
             return None
         if (pending := pending_of(snapshot.interrupts)) is not None:
@@ -163,7 +163,8 @@ class Conversations:
     ) -> ThreadStatus:
         if pending is not None:
             return "waiting"
-        if not snapshot.next:
+        # Not `next`: a step whose writes are stored and whose checkpoint is not would pass for the last one.
+        if not snapshot.tasks:
             return "idle"
         key = thread_key(principal, thread_id)
         fence = await self._threads.leases.take(key.tenant, key.thread, ttl_s=GLANCE_S)

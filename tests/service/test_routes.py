@@ -11,7 +11,7 @@ from tests.doubles import add_document
 QUESTION = {"query": "Where does adaptive batching sit?"}
 FIELDS = {
     *("answer", "sources", "citations", "thread_id", "agent_type", "confidence", "cached", "model", "usage"),
-    *("timings", "latency_ms", "request_id", "notes"),
+    *("timings", "latency_ms", "request_id", "notes", "pending"),
 }
 
 
@@ -103,7 +103,7 @@ async def test_a_batch_is_bounded(client: httpx.AsyncClient, count: int, status:
 
 async def test_agents_are_listed_with_what_they_do(client: httpx.AsyncClient) -> None:
     body = (await client.get("/agents")).json()
-    assert body["agents"] == ["simple"]
+    assert body["agents"] == ["simple", "logical", "langgraph", "react"]
     assert body["details"]["simple"]["available"] is True
 
 
