@@ -6,11 +6,15 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+import asyncpg
 import pytest
 
+from ragents.agents.checkpointing import open_thread_state
 from ragents.agents.checkpointing.base import DurableSaver
 from ragents.agents.checkpointing.codec import Codec
 from ragents.agents.checkpointing.leases import Leases
+from ragents.agents.checkpointing.postgres import PostgresCheckpointSaver, PostgresLeases
+from ragents.agents.checkpointing.postgres.text import to_text
 from ragents.agents.checkpointing.redis import RedisCheckpointSaver, RedisLeases, Server, open_redis
 from ragents.agents.checkpointing.redis.keys import thread_keys
 from ragents.agents.checkpointing.redis.records import framed, parts_of
@@ -81,6 +85,60 @@ class RedisStore:
         await client.hset(key, name, row)
 
 
+class PostgresStore:
+    """`dsn` is the role that serves; `owner` sees every row."""
+
+    def __init__(self, dsn: str, owner: str) -> None:
+        self.dsn, self.owner = dsn, owner
+
+    @asynccontextmanager
+    async def open(self, **overrides: Any) -> AsyncIterator[DurableSaver]:
+        config = CheckpointConfig.model_validate({"postgres_url": self.dsn, **overrides})
+        async with open_thread_state(config) as state:
+            assert isinstance(state.saver, DurableSaver)
+            yield state.saver
+
+    def leases(self, saver: DurableSaver) -> Leases:
+        assert isinstance(saver, PostgresCheckpointSaver)
+        return PostgresLeases(saver.connections)
+
+    async def raw(self, saver: DurableSaver, thread: str, tenant: str = "") -> list[RawValue]:
+        found: list[RawValue] = []
+        for kind, table in TABLES.items():
+            rows = await self._query(
+                f"SELECT ctid::text, payload FROM ragents_threads.{table} AS langgraph "
+                "WHERE tenant = $1 AND thread_id = $2 ORDER BY langgraph.ctid",
+                to_text(tenant),
+                to_text(thread),
+            )
+            found += [RawValue(kind, row["ctid"], row["payload"]) for row in rows]
+        return found
+
+    async def overwrite(self, saver: DurableSaver, value: RawValue, payload: bytes) -> None:
+        statement = f"UPDATE ragents_threads.{TABLES[value.kind]} SET payload = $2 WHERE ctid = $1::text::tid"
+        await self._query(statement, value.where, payload)
+
+    async def _query(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(self.owner)
+        try:
+            rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
+        finally:
+            await connection.close()
+        return rows
+
+
+TABLES: dict[Literal["checkpoint", "write", "large"], str] = {
+    "checkpoint": "langgraph_checkpoints",
+    "write": "langgraph_writes",
+    "large": "langgraph_blobs",
+}
+
+
+def _postgres(request: pytest.FixtureRequest) -> Store:
+    return PostgresStore(request.getfixturevalue("migrated"), request.getfixturevalue("postgres"))
+
+
 STORES: dict[str, Callable[[pytest.FixtureRequest], Store]] = {
+    "postgres": _postgres,
     "redis": lambda request: RedisStore(request.getfixturevalue("redis_url")),
 }

@@ -272,11 +272,11 @@ def told_again(snapshot: StateSnapshot, turn_id: str) -> RAGResponse | None:
     if at is None:
         return None
     later = next((n for n in range(at + 1, len(messages)) if messages[n].type == "human"), len(messages))
+    answers = [message for message in messages[at + 1 : later] if isinstance(message, AIMessage)]
+    if not answers or answers[-1].text == CUT_OFF:
+        raise Conflict("this turn was cut off by a later question on the thread; ask it with a new Idempotency-Key")
     if later == len(messages) and snapshot.values.get("response"):
         return RESPONSE.validate_python(snapshot.values["response"])
-    answers = [message for message in messages[at + 1 : later] if isinstance(message, AIMessage)]
-    if not answers:
-        raise Conflict("this turn was cut off by a later question on the thread; ask it with a new Idempotency-Key")
     note = "told again: an earlier turn of the thread, without its sources"
     return RAGResponse(str(messages[at].content), answer=answers[-1].text, notes=(note,))
 

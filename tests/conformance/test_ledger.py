@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from ragents.agents.checkpointing import CheckpointConfig, open_thread_state
 from ragents.agents.tools import Entry, Ledger, MemoryLedger
 from ragents.agents.types import ThreadKey
 
-BACKENDS = ["memory"]
+BACKENDS = ["memory", "postgres", "redis"]
 
 
 @pytest.fixture(params=BACKENDS)
@@ -17,6 +18,14 @@ async def ledger(request: pytest.FixtureRequest) -> AsyncIterator[Ledger]:
     match request.param:
         case "memory":
             yield MemoryLedger()
+        case "postgres":
+            config = CheckpointConfig(postgres_url=request.getfixturevalue("migrated"))
+            async with open_thread_state(config) as state:
+                yield state.ledger
+        case "redis":
+            config = CheckpointConfig(backend="redis", redis_url=request.getfixturevalue("redis_url"))
+            async with open_thread_state(config) as state:
+                yield state.ledger
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ TAKEN = "RA001"
 
 PUT = "SELECT ragents_threads.put_checkpoint($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
 PUT_WRITES = "SELECT ragents_threads.put_writes($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
-GET = "SELECT * FROM ragents_threads.get_checkpoint($1, $2, $3, $4)"
+GET = "SELECT * FROM ragents_threads.get_checkpoint($1, $2, $3, $4, $5)"
 LIST = "SELECT * FROM ragents_threads.list_checkpoints($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 ANCESTORS = "SELECT * FROM ragents_threads.ancestors($1, $2, $3, $4, $5)"
 
@@ -95,7 +95,7 @@ class PostgresCheckpointSaver(DurableSaver):
 
     async def _get(self, place: Place, checkpoint_id: str | None) -> StoredCheckpoint | None:
         async with self.connections.use() as db:
-            row = await db.fetchrow(GET, *_where(place), _optional(checkpoint_id))
+            row = await db.fetchrow(GET, *_where(place), _optional(checkpoint_id), self._ttl_s)
         return _stored(place.tenant, row) if row else None
 
     async def _list(
@@ -131,10 +131,14 @@ class PostgresCheckpointSaver(DurableSaver):
             left = None if left is None else left - len(rows)
 
     async def _ancestors(self, place: Place, checkpoint_id: str | None) -> AsyncIterator[StoredCheckpoint]:
+        seen: set[str] = set()
         while True:
             async with self.connections.use() as db:
                 rows = await db.fetch(ANCESTORS, *_where(place), _optional(checkpoint_id), PAGE)
             for row in rows:
+                if row["checkpoint_id"] in seen:  # a forged chain may be a ring
+                    return
+                seen.add(row["checkpoint_id"])
                 yield _stored(place.tenant, row)
             if len(rows) < PAGE:
                 return

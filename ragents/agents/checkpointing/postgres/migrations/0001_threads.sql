@@ -102,10 +102,33 @@ BEGIN
 END $$;
 
 
--- The thread was used: it expires p_ttl_s later. Written only when it would move by a tenth.
+-- Everything of a thread but who holds it.
+CREATE FUNCTION ragents_threads.erase(p_tenant text, p_thread text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM ragents_threads.langgraph_checkpoints t WHERE t.tenant = p_tenant AND t.thread_id = p_thread;
+    DELETE FROM ragents_threads.langgraph_writes t WHERE t.tenant = p_tenant AND t.thread_id = p_thread;
+    DELETE FROM ragents_threads.langgraph_blobs t WHERE t.tenant = p_tenant AND t.thread_id = p_thread;
+    DELETE FROM ragents_threads.langgraph_ledger t WHERE t.tenant = p_tenant AND t.thread_id = p_thread;
+END $$;
+
+
+-- Whether the thread has expired and was not swept yet.
+CREATE FUNCTION ragents_threads.expired(p_tenant text, p_thread text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN EXISTS (
+        SELECT FROM ragents_threads.langgraph_threads t
+        WHERE t.tenant = p_tenant AND t.thread_id = p_thread AND t.expires_at < clock_timestamp());
+END $$;
+
+
+-- The thread was used: it expires p_ttl_s later. Written only when it would move by a tenth. What has expired does not
+-- come back to life.
 CREATE FUNCTION ragents_threads.touch(p_tenant text, p_thread text, p_ttl_s float8)
 RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
+    IF ragents_threads.expired(p_tenant, p_thread) THEN
+        PERFORM ragents_threads.erase(p_tenant, p_thread);
+    END IF;
     INSERT INTO ragents_threads.langgraph_threads AS t (tenant, thread_id, expires_at)
         VALUES (p_tenant, p_thread, clock_timestamp() + make_interval(secs => p_ttl_s))
         ON CONFLICT (tenant, thread_id) DO UPDATE SET expires_at = excluded.expires_at
@@ -129,13 +152,22 @@ CREATE FUNCTION ragents_threads.put_checkpoint(
 ) RETURNS text[] LANGUAGE plpgsql AS $$
 DECLARE
     missing text[];
+    replaced boolean;
 BEGIN
     PERFORM set_config('ragents.tenant', p_tenant, true);
     IF p_fence IS NOT NULL THEN
         PERFORM ragents_threads.check_fence(p_tenant, p_thread, p_fence);
     END IF;
-    IF p_keys IS NOT NULL THEN
+    IF p_ttl_s IS NOT NULL THEN
+        PERFORM ragents_threads.touch(p_tenant, p_thread, p_ttl_s);
+    END IF;
+    -- Exclusive from the start where it will be needed: two that hold it shared could not both get it.
+    IF p_keep IS NOT NULL THEN
+        PERFORM pg_advisory_xact_lock(ragents_threads.lock_number(p_tenant, p_thread));
+    ELSIF p_keys IS NOT NULL THEN
         PERFORM pg_advisory_xact_lock_shared(ragents_threads.lock_number(p_tenant, p_thread));
+    END IF;
+    IF p_keys IS NOT NULL THEN
         SELECT array_agg(u.key) INTO missing FROM unnest(p_keys, p_blobs) AS u (key, blob)
             WHERE u.blob IS NULL AND NOT EXISTS (
                 SELECT FROM ragents_threads.langgraph_blobs b
@@ -153,9 +185,10 @@ BEGIN
         VALUES (p_tenant, p_thread, p_ns, p_id, p_parent, p_run, p_metadata, p_keys, p_snapshots, p_payload)
         ON CONFLICT (tenant, thread_id, checkpoint_ns, checkpoint_id) DO UPDATE SET
             parent_id = excluded.parent_id, run_id = excluded.run_id, metadata = excluded.metadata,
-            large = excluded.large, snapshots = excluded.snapshots, payload = excluded.payload;
-    IF p_ttl_s IS NOT NULL THEN
-        PERFORM ragents_threads.touch(p_tenant, p_thread, p_ttl_s);
+            large = excluded.large, snapshots = excluded.snapshots, payload = excluded.payload
+        RETURNING c.xmax <> 0 INTO replaced;
+    IF replaced AND pg_try_advisory_xact_lock(ragents_threads.lock_number(p_tenant, p_thread)) THEN
+        PERFORM ragents_threads.forget_blobs(p_tenant, p_thread);
     END IF;
     IF p_keep IS NOT NULL THEN
         PERFORM ragents_threads.trim(p_tenant, p_thread, p_ns, p_keep);
@@ -174,6 +207,9 @@ BEGIN
     IF p_fence IS NOT NULL THEN
         PERFORM ragents_threads.check_fence(p_tenant, p_thread, p_fence);
     END IF;
+    IF p_ttl_s IS NOT NULL THEN
+        PERFORM ragents_threads.touch(p_tenant, p_thread, p_ttl_s);
+    END IF;
     INSERT INTO ragents_threads.langgraph_writes AS w
         (tenant, thread_id, checkpoint_ns, checkpoint_id, task_id, idx, task_path, channel, payload)
         SELECT p_tenant, p_thread, p_ns, p_id, p_task, u.idx, p_path, u.channel, u.payload
@@ -181,9 +217,6 @@ BEGIN
         ON CONFLICT (tenant, thread_id, checkpoint_ns, checkpoint_id, task_id, idx) DO UPDATE SET
             task_path = excluded.task_path, channel = excluded.channel, payload = excluded.payload
         WHERE excluded.idx < 0;
-    IF p_ttl_s IS NOT NULL THEN
-        PERFORM ragents_threads.touch(p_tenant, p_thread, p_ttl_s);
-    END IF;
 END $$;
 
 
@@ -219,12 +252,22 @@ $$;
 
 
 -- One checkpoint; the newest of the namespace when p_id is NULL. Two queries: each has one plan that fits always.
-CREATE FUNCTION ragents_threads.get_checkpoint(p_tenant text, p_thread text, p_ns text, p_id text)
+-- p_ttl_s: NULL where threads do not expire; else reading is a use.
+CREATE FUNCTION ragents_threads.get_checkpoint(p_tenant text, p_thread text, p_ns text, p_id text, p_ttl_s float8)
 RETURNS SETOF ragents_threads.whole_checkpoint LANGUAGE plpgsql ROWS 1 AS $$
 DECLARE
     chosen ragents_threads.langgraph_checkpoints;
 BEGIN
     PERFORM set_config('ragents.tenant', p_tenant, true);
+    IF p_ttl_s IS NOT NULL THEN
+        IF ragents_threads.expired(p_tenant, p_thread) THEN
+            RETURN;
+        END IF;
+        UPDATE ragents_threads.langgraph_threads t
+            SET expires_at = clock_timestamp() + make_interval(secs => p_ttl_s)
+            WHERE t.tenant = p_tenant AND t.thread_id = p_thread
+                AND t.expires_at < clock_timestamp() + make_interval(secs => p_ttl_s * 0.9);
+    END IF;
     IF p_id IS NULL THEN
         SELECT * INTO chosen FROM ragents_threads.langgraph_checkpoints c
             WHERE c.tenant = p_tenant AND c.thread_id = p_thread AND c.checkpoint_ns = p_ns
@@ -259,6 +302,9 @@ BEGIN
                 AND (p_after_id IS NULL
                      OR (c.checkpoint_id, c.thread_id, c.checkpoint_ns) < (p_after_id, p_after_thread, p_after_ns))
                 AND NOT EXISTS (
+                    SELECT FROM ragents_threads.langgraph_threads t
+                    WHERE t.tenant = p_tenant AND t.thread_id = c.thread_id AND t.expires_at < clock_timestamp())
+                AND NOT EXISTS (
                     SELECT FROM jsonb_each(p_metadata) f
                     WHERE coalesce(c.metadata -> f.key, 'null') <> f.value)
             ORDER BY c.checkpoint_id DESC, c.thread_id DESC, c.checkpoint_ns DESC LIMIT p_limit
@@ -267,7 +313,8 @@ BEGIN
 END $$;
 
 
--- The next p_limit ancestors of a checkpoint (of the newest one when p_id is NULL), its parent first.
+-- The next p_limit ancestors of a checkpoint (of the newest one when p_id is NULL), its parent first. A
+-- forged chain may be a ring: the caller stops at an id that it has seen.
 CREATE FUNCTION ragents_threads.ancestors(p_tenant text, p_thread text, p_ns text, p_id text, p_limit integer)
 RETURNS SETOF ragents_threads.whole_checkpoint LANGUAGE plpgsql AS $$
 DECLARE
@@ -298,6 +345,7 @@ DECLARE
     start record;
     seeking text[];
     current_id text;
+    seen text[];
     ancestor record;
     needed text[] := '{}';
 BEGIN
@@ -309,7 +357,10 @@ BEGIN
     LOOP
         seeking := ARRAY(SELECT jsonb_object_keys(start.counters));
         current_id := start.parent_id;
-        WHILE current_id IS NOT NULL AND cardinality(seeking) > 0 LOOP
+        seen := '{}';
+        -- A forged chain may be a ring.
+        WHILE current_id IS NOT NULL AND cardinality(seeking) > 0 AND current_id <> ALL (seen) LOOP
+            seen := seen || current_id;
             SELECT c.parent_id, c.snapshots INTO ancestor FROM ragents_threads.langgraph_checkpoints c
                 WHERE c.tenant = p_tenant AND c.thread_id = p_thread AND c.checkpoint_ns = p_ns
                     AND c.checkpoint_id = current_id;
@@ -335,8 +386,8 @@ $$;
 
 
 -- Keep the newest p_keep checkpoints of a namespace and what they need; the number removed. Namespaces of a single
--- subgraph call (they hold a ":") go with the root checkpoint that made the call. Left to the next put when the
--- thread is busy. Nothing happens while there are no more than p_keep.
+-- subgraph call (they hold a ":") go with the root checkpoint that made the call. The caller holds the thread's lock
+-- exclusively.
 CREATE FUNCTION ragents_threads.trim(p_tenant text, p_thread text, p_ns text, p_keep integer)
 RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
@@ -345,9 +396,6 @@ DECLARE
     removed text[];
     calls text[];
 BEGIN
-    IF NOT pg_try_advisory_xact_lock(ragents_threads.lock_number(p_tenant, p_thread)) THEN
-        RETURN 0;
-    END IF;
     ids := ARRAY(
         SELECT c.checkpoint_id FROM ragents_threads.langgraph_checkpoints c
         WHERE c.tenant = p_tenant AND c.thread_id = p_thread AND c.checkpoint_ns = p_ns
@@ -387,10 +435,7 @@ CREATE FUNCTION ragents_threads.delete_thread(p_tenant text, p_thread text) RETU
 BEGIN
     PERFORM set_config('ragents.tenant', p_tenant, true);
     PERFORM pg_advisory_xact_lock(ragents_threads.lock_number(p_tenant, p_thread));
-    DELETE FROM ragents_threads.langgraph_checkpoints t WHERE t.tenant = p_tenant AND t.thread_id = p_thread;
-    DELETE FROM ragents_threads.langgraph_writes t WHERE t.tenant = p_tenant AND t.thread_id = p_thread;
-    DELETE FROM ragents_threads.langgraph_blobs t WHERE t.tenant = p_tenant AND t.thread_id = p_thread;
-    DELETE FROM ragents_threads.langgraph_ledger t WHERE t.tenant = p_tenant AND t.thread_id = p_thread;
+    PERFORM ragents_threads.erase(p_tenant, p_thread);
     DELETE FROM ragents_threads.langgraph_threads t WHERE t.tenant = p_tenant AND t.thread_id = p_thread;
 END $$;
 
@@ -442,13 +487,14 @@ DECLARE
     taken bigint;
 BEGIN
     PERFORM set_config('ragents.tenant', p_tenant, true);
-    INSERT INTO ragents_threads.langgraph_threads AS t (tenant, thread_id, fence, held_until, expires_at)
+    IF p_ttl_s IS NOT NULL THEN
+        PERFORM ragents_threads.touch(p_tenant, p_thread, p_ttl_s);
+    END IF;
+    INSERT INTO ragents_threads.langgraph_threads AS t (tenant, thread_id, fence, held_until)
         VALUES (p_tenant, p_thread, nextval('ragents_threads.fences'),
-                clock_timestamp() + make_interval(secs => p_lease_s),
-                clock_timestamp() + make_interval(secs => p_ttl_s))
+                clock_timestamp() + make_interval(secs => p_lease_s))
         ON CONFLICT (tenant, thread_id) DO UPDATE SET
-            fence = nextval('ragents_threads.fences'), held_until = excluded.held_until,
-            expires_at = coalesce(excluded.expires_at, t.expires_at)
+            fence = nextval('ragents_threads.fences'), held_until = excluded.held_until
         WHERE t.held_until IS NULL OR t.held_until < clock_timestamp()
         RETURNING t.fence INTO taken;
     RETURN taken;
