@@ -8,7 +8,7 @@ QUIET := --disable-pip-version-check -qq
 PIP := $(BIN)/pip $(QUIET)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-unit test-e2e test-extras bench format lint types bento lock clean
+.PHONY: help setup serve test test-unit test-e2e test-extras chaos bench format lint types bento lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,8 +53,13 @@ test-extras: .venv-extras/.ready  ## run the tests of the optional backends (tor
 	@.venv-extras/bin/pip $(QUIET) install --no-deps --no-build-isolation -e .
 	@touch $@
 
+chaos: setup  ## kill workers and stores under load for two minutes each (RAGENTS_CHAOS_SECONDS=, RAGENTS_CHAOS_SEED=)
+	RAGENTS_CHAOS_SECONDS=$${RAGENTS_CHAOS_SECONDS:-120} $(BIN)/pytest -s tests/chaos $(ARGS)
+
 bench: setup  ## run the benchmarks, or one (SUITE=start)
+	@$(PIP) install -c requirements/dev.txt $(PEERS)
 	$(BIN)/python -m benchmarks $(SUITE)
+PEERS := "langgraph-checkpoint-postgres>=3.2,<3.3" "psycopg[binary,pool]>=3.2"
 
 format: setup  ## format the code
 	$(BIN)/ruff format .

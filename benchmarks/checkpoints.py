@@ -153,7 +153,7 @@ async def query(dsn: str, statement: str, *arguments: Any) -> Any:
 
 def text(length: int, seed: int) -> str:
     words = random.Random(seed).choices(
-        "the of encoder batch store answer question thread agent document passage vector index query worker lease".split(),
+        "the of encoder batch store answer question thread agent document passage vector index query lease".split(),
         k=length // 6,
     )
     return " ".join(words)
@@ -395,6 +395,4 @@ def report(rows: list[dict[str, object]]) -> None:
                 ratio = rate_of[name, operation, tasks] / rate_of[peer, operation, tasks]
                 print(f"{name}: {ratio:.2f} x {peer} in {operation} at {tasks} tasks")
         ratio = bytes_of[f"{name}, nothing trimmed"] / bytes_of[peer]
-        print(
-            f"{name}: {ratio:.2f} x its bytes, nothing trimmed; {bytes_of[name] / bytes_of[peer]:.2f} x as set by default"
-        )
+        print(f"{name}: {ratio:.2f} x its bytes, nothing trimmed; {bytes_of[name] / bytes_of[peer]:.2f} x by default")

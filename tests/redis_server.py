@@ -47,6 +47,13 @@ class RedisServer:
             self._process.wait(10)
             self._process = None
 
+    def kill(self) -> None:
+        """kill -9: what was not written is lost."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
+
     def stand_still(self) -> None:
         """Connected and silent, like a host that hangs."""
         self._process.send_signal(signal.SIGSTOP)

@@ -219,7 +219,7 @@ class ReactAgent(LangGraphAgent):
         results = [
             result
             for result in results_of(this_turn(state["messages"])[1])
-            if result.status == "success" and self.tools.grounds(result.name or "")
+            if self.tools.grounds(result.name or "", failed=result.status == "error")
         ]
         return Known(found_in(state), results, self.engine.config.min_confidence)
 

@@ -53,9 +53,11 @@ class Tools:
         """Whether one of them changes something: an answer found with them is not to be served from a cache."""
         return any(each.side_effects for each in self._tools.values())
 
-    def grounds(self, name: str) -> bool:
-        """Whether an answer may rest on this tool's result alone."""
-        return name in self._tools and self._tools[name].grounds
+    def grounds(self, name: str, *, failed: bool) -> bool:
+        """Whether an answer may rest on what this tool gave. That an effect failed, or may have, must be told too."""
+        if name not in self._tools:
+            return False
+        return self._tools[name].side_effects if failed else self._tools[name].grounds
 
     async def run(
         self, name: str, arguments: object, *, context: ToolContext, ledger: Ledger, thread: ThreadKey, limit_s: float

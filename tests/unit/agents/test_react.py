@@ -493,3 +493,9 @@ async def test_each_step_says_what_it_does_and_the_graph_can_be_drawn() -> None:
     )
     assert [part["status"] async for part in stream] == ["thinking", "using search_documents", "thinking", "answering"]
     assert {"reason", "tools", "answer"} <= set(agent.graph.get_graph().nodes)
+
+
+async def test_an_effect_that_failed_is_told_and_not_declined() -> None:
+    counter = Counter(ValueError("no"))
+    agent, _ = await make_agent(calling(("send", {"to": "a"})), "It may have been sent.", tools=[counter.tool])
+    assert (await agent.process_message("Please send a letter")).answer == "It may have been sent."
