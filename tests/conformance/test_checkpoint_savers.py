@@ -11,7 +11,7 @@ from langgraph.checkpoint.base.id import uuid6
 from langgraph.checkpoint.conformance import checkpointer_test, validate
 
 from ragents.agents.checkpointing.base import DurableSaver
-from ragents.errors import InputError, ThreadTaken
+from ragents.errors import Conflict, InputError, ThreadTaken
 from tests.savers import Store
 
 STRANGE = [
@@ -428,3 +428,13 @@ async def test_runs_are_deleted_in_their_tenant_only(saver: DurableSaver, thread
 
     assert len(await listed(saver.for_tenant("a"), at(thread))) == 1
     assert len(await listed(saver.for_tenant("b"), at(thread))) == 2
+
+
+async def test_a_copy_onto_a_thread_that_is_there_is_refused(store: Store, thread: str) -> None:
+    async with store.open() as saver:
+        for name in (thread, f"{thread}-2"):
+            await put(saver, at(name), {"c": name})
+        with pytest.raises(Conflict, match="delete it first"):
+            await saver.acopy_thread(thread, f"{thread}-2")
+        found = await saver.aget_tuple(at(f"{thread}-2"))
+        assert found.checkpoint["channel_values"] == {"c": f"{thread}-2"}

@@ -13,7 +13,7 @@ import copy
 import random
 from abc import abstractmethod
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, Self, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -32,6 +32,7 @@ from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
 from ragents.agents.checkpointing.codec import Codec
 from ragents.agents.checkpointing.rows import COUNTERS, Place, StoredCheckpoint, StoredWrite, json_safe, metadata_of
+from ragents.errors import BackendUnavailable, Conflict
 
 LARGE_BYTES = 2048
 """A channel's serialized value beyond this is stored once per version, beside the checkpoints that share it."""
@@ -172,7 +173,7 @@ class DurableSaver(BaseCheckpointSaver[str]):
                         writes[write.channel].append(self._write(stored, write))
                 # A delta channel with counters has no value here: the payload need not be read.
                 if seekers := [channel for channel in open_ if channel not in stored.metadata.get(COUNTERS, {})]:
-                    values = self._checkpoint(stored)["channel_values"]
+                    values = self._checkpoint(stored, only=seekers)["channel_values"]
                     seeds.update({channel: values[channel] for channel in seekers if channel in values})
                 if len(seeds) == len(channels):
                     break
@@ -238,10 +239,13 @@ class DurableSaver(BaseCheckpointSaver[str]):
         while len(self._known) > KNOWN_BLOBS:
             self._known.popitem(last=False)
 
-    def _checkpoint(self, stored: StoredCheckpoint) -> Checkpoint:
+    def _checkpoint(self, stored: StoredCheckpoint, *, only: Sequence[str] | None = None) -> Checkpoint:
+        """`only`: of the large values those of these channels."""
         place = stored.place
         checkpoint = cast(Checkpoint, self.codec.decode(self.serde, stored.payload, place.of(stored.id, "checkpoint")))
         for channel, version in stored.large.items():
+            if only is not None and channel not in only:
+                continue
             bound = place.of("channel", channel, version)
             checkpoint["channel_values"][channel] = self.codec.decode(self.serde, stored.blobs[channel], bound)
         return checkpoint
@@ -292,6 +296,11 @@ class DurableSaver(BaseCheckpointSaver[str]):
             stored.snapshots,
         )
 
+    async def _refuse_existing(self, thread_id: str) -> None:
+        """A copy onto a thread that is there would mix the two."""
+        async for _ in self.alist({"configurable": {"tenant": self.tenant, "thread_id": thread_id}}, limit=1):
+            raise Conflict(f"the thread {thread_id!r} exists; copy to a new one, or delete it first")
+
     # The sync twins.
 
     def _wait(self, work: Any) -> Any:
@@ -306,7 +315,12 @@ class DurableSaver(BaseCheckpointSaver[str]):
                 "a sync method of the checkpoint saver was called on its own event loop; use the async one "
                 "(await graph.ainvoke(...)), or call it from another thread"
             )
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(SYNC_TIMEOUT_S)
+        running = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return running.result(SYNC_TIMEOUT_S)
+        except TimeoutError:
+            running.cancel()
+            raise BackendUnavailable("checkpointer", f"no answer within {SYNC_TIMEOUT_S:g} s") from None
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         return cast("CheckpointTuple | None", self._wait(self.aget_tuple(config)))
@@ -324,8 +338,14 @@ class DurableSaver(BaseCheckpointSaver[str]):
         async def following() -> CheckpointTuple | None:
             return await anext(found, None)
 
-        while (each := self._wait(following())) is not None:
-            yield each
+        async def close() -> None:
+            await cast(AsyncGenerator[CheckpointTuple, None], found).aclose()
+
+        try:
+            while (each := self._wait(following())) is not None:
+                yield each
+        finally:
+            self._wait(close())
 
     def put(
         self,

@@ -42,7 +42,7 @@ class StoredWrite:
         return (self.task_path, self.task_id, self.index)
 
     def place(self, checkpoint: Place, checkpoint_id: str) -> tuple[str, ...]:
-        return checkpoint.of(checkpoint_id, "write", self.task_id, str(self.index), self.channel)
+        return checkpoint.of(checkpoint_id, "write", self.task_path, self.task_id, str(self.index), self.channel)
 
 
 @dataclass(frozen=True, slots=True)

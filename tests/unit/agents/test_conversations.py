@@ -213,3 +213,16 @@ async def test_an_agent_whose_tools_have_effects_is_not_answered_from_the_cache(
         conversations = Conversations({"react": agent}, cache=cache)
         answers = [await conversations.ask("Where does the cat sleep?", agent_type="react") for _ in range(2)]
         assert answers[1].response.cached == expected
+
+
+def test_the_pictures_in_the_docs_are_those_of_the_agents() -> None:
+    from pathlib import Path
+
+    from ragents.agents.table import AGENTS
+    from ragents.cli.agents import mermaid, replaced
+
+    text = Path("docs/agents.md").read_text(encoding="utf-8")
+    drawn = text
+    for name, agent in AGENTS.items():
+        drawn = replaced(drawn, name, mermaid(agent))
+    assert drawn == text, "run: ragents agents draw all --into docs/agents.md"

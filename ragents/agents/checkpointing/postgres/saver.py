@@ -154,7 +154,8 @@ class PostgresCheckpointSaver(DurableSaver):
             await self._value("SELECT ragents_threads.delete_runs($1, $2)", to_text(self.tenant), runs)
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        """The whole chain, bound to its new place. Nothing is trimmed on the way."""
+        """The whole chain, bound to its new place. Nothing is trimmed on the way. Conflict when the target exists."""
+        await self._refuse_existing(target_thread_id)
         async for stored in self._list(
             self.tenant,
             thread=source_thread_id,

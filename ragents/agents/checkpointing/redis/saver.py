@@ -57,9 +57,8 @@ class RedisCheckpointSaver(DurableSaver):
             await self._registry.forget_run(self.tenant, run_id)
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        """All checkpoints, oldest first; what the target had stays."""
-        if source_thread_id == target_thread_id:
-            return
+        """All checkpoints, oldest first. Conflict when the target exists."""
+        await self._refuse_existing(target_thread_id)
         names = [name async for name in self._reader.names(self.tenant, source_thread_id)]
         for some in paged(names[::-1], PAGE):
             for stored in await self._reader.read(self.tenant, source_thread_id, some):
