@@ -9,6 +9,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from ragents.agents.checkpointing.base import DurableSaver
 from ragents.agents.checkpointing.codec import Codec
+from ragents.agents.checkpointing.postgres.batching import Batches
 from ragents.agents.checkpointing.postgres.text import from_text, to_text
 from ragents.agents.checkpointing.rows import Place, StoredCheckpoint, StoredWrite, dumps_json
 from ragents.errors import InputError, ThreadTaken
@@ -18,6 +19,9 @@ PAGE = 100
 """Checkpoints fetched at once when listing or walking back."""
 TAKEN = "RA001"
 """The error code of a write under a fence that is no longer the thread's (0001_threads.sql)."""
+
+MISSING = "RA002"
+"""The error code of a put that counts on a value that is not there."""
 
 PUT = "SELECT ragents_threads.put_checkpoint($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
 PUT_WRITES = "SELECT ragents_threads.put_writes($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
@@ -46,6 +50,7 @@ class PostgresCheckpointSaver(DurableSaver):
     ) -> None:
         super().__init__(serde=serde, codec=codec)
         self.connections = connections
+        self._puts, self._writes = Batches(connections, PUT), Batches(connections, PUT_WRITES)
         self._keep = keep
         self._ttl_s = ttl_s
 
@@ -53,23 +58,27 @@ class PostgresCheckpointSaver(DurableSaver):
         return await self._store(stored, fence=fence, keep=self._keep if self._time_to_trim(stored) else None)
 
     async def _store(self, stored: StoredCheckpoint, *, fence: int | None, keep: int | None) -> list[str]:
-        keys = {channel: _key(channel, version) for channel, version in stored.large.items()}
-        missing = await self._value(
-            PUT,
-            *_where(stored.place),
-            to_text(stored.id),
-            _optional(stored.parent),
-            _optional(stored.run_id),
-            dumps_json(stored.metadata),
-            stored.payload,
-            list(keys.values()) or None,
-            [stored.blobs.get(channel) for channel in keys],
-            [to_text(channel) for channel in stored.snapshots] or None,
-            fence,
-            self._ttl_s,
-            keep,
-        )
-        return [channel for channel, key in keys.items() if key in (missing or ())]
+        try:
+            await self._run(
+                self._puts,
+                *_where(stored.place),
+                to_text(stored.id),
+                _optional(stored.parent),
+                _optional(stored.run_id),
+                dumps_json(stored.metadata),
+                stored.payload,
+                [_key(channel, version) for channel, version in stored.large.items()] or None,
+                [stored.blobs.get(channel) for channel in stored.large],
+                [to_text(channel) for channel in stored.snapshots] or None,
+                fence,
+                self._ttl_s,
+                keep,
+            )
+        except asyncpg.PostgresError as error:
+            if error.sqlstate != MISSING:
+                raise
+            return [channel for channel in stored.large if channel not in stored.blobs]
+        return []
 
     def _time_to_trim(self, stored: StoredCheckpoint) -> bool:
         """Not at every step: looking for what can go costs more than keeping half as many again."""
@@ -80,8 +89,8 @@ class PostgresCheckpointSaver(DurableSaver):
         self, place: Place, checkpoint_id: str, writes: Sequence[StoredWrite], *, fence: int | None
     ) -> None:
         first = writes[0]
-        await self._value(
-            PUT_WRITES,
+        await self._run(
+            self._writes,
             *_where(place),
             to_text(checkpoint_id),
             to_text(first.task_id),
@@ -187,12 +196,15 @@ class PostgresCheckpointSaver(DurableSaver):
 
     async def _value(self, statement: str, *arguments: Any) -> Any:
         async with self.connections.use() as db:
-            try:
-                return await db.fetchval(statement, *arguments)
-            except asyncpg.PostgresError as error:
-                if error.sqlstate == TAKEN:
-                    raise ThreadTaken("the thread was taken over by another request; nothing was written") from None
-                raise
+            return await db.fetchval(statement, *arguments)
+
+    async def _run(self, batches: Batches, *arguments: Any) -> None:
+        try:
+            await batches.run(*arguments)
+        except asyncpg.PostgresError as error:
+            if error.sqlstate == TAKEN:
+                raise ThreadTaken("the thread was taken over by another request; nothing was written") from None
+            raise
 
 
 def _where(place: Place) -> tuple[str, str, str]:

@@ -144,14 +144,13 @@ $$;
 
 
 -- Store a checkpoint, replacing one of the same id. p_keys and p_blobs: its large values, NULL for those that should be
--- there already. When one of these is not there, nothing is stored and its key is returned.
+-- there already. When one of these is not there, nothing is stored: RA002.
 -- p_fence, p_ttl_s, p_keep: NULL for none.
 CREATE FUNCTION ragents_threads.put_checkpoint(
     p_tenant text, p_thread text, p_ns text, p_id text, p_parent text, p_run text, p_metadata jsonb, p_payload bytea,
     p_keys text[], p_blobs bytea[], p_snapshots text[], p_fence bigint, p_ttl_s float8, p_keep integer
-) RETURNS text[] LANGUAGE plpgsql AS $$
+) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-    missing text[];
     replaced boolean;
 BEGIN
     PERFORM set_config('ragents.tenant', p_tenant, true);
@@ -168,12 +167,12 @@ BEGIN
         PERFORM pg_advisory_xact_lock_shared(ragents_threads.lock_number(p_tenant, p_thread));
     END IF;
     IF p_keys IS NOT NULL THEN
-        SELECT array_agg(u.key) INTO missing FROM unnest(p_keys, p_blobs) AS u (key, blob)
+        PERFORM FROM unnest(p_keys, p_blobs) AS u (key, blob)
             WHERE u.blob IS NULL AND NOT EXISTS (
                 SELECT FROM ragents_threads.langgraph_blobs b
                 WHERE b.tenant = p_tenant AND b.thread_id = p_thread AND b.checkpoint_ns = p_ns AND b.key = u.key);
-        IF missing IS NOT NULL THEN
-            RETURN missing;
+        IF FOUND THEN
+            RAISE EXCEPTION 'a large value is not there' USING ERRCODE = 'RA002';
         END IF;
         INSERT INTO ragents_threads.langgraph_blobs (tenant, thread_id, checkpoint_ns, key, payload)
             SELECT p_tenant, p_thread, p_ns, u.key, u.blob FROM unnest(p_keys, p_blobs) AS u (key, blob)
@@ -193,7 +192,6 @@ BEGIN
     IF p_keep IS NOT NULL THEN
         PERFORM ragents_threads.trim(p_tenant, p_thread, p_ns, p_keep);
     END IF;
-    RETURN NULL;
 END $$;
 
 
