@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragents.cli.output import JsonOption, console, print_json, run
-from ragents.errors import InputError
+from ragents.cli.output import JsonOption, console, print_json
 
 if TYPE_CHECKING:
     from ragents.agents.langgraph_base import LangGraphAgent
@@ -37,28 +36,23 @@ def draw(
     ] = None,
 ) -> None:
     """Draw an agent's graph as Mermaid."""
+    from ragents.agents.table import AGENTS
 
-    async def work() -> None:
-        from ragents.agents.table import AGENTS
-
-        names = list(AGENTS) if name == "all" else [name]
-        unknown = next((each for each in names if each not in AGENTS), None)
-        if unknown is not None:
-            raise InputError(f"NAME = {unknown!r}: no such agent; choose one of {', '.join(AGENTS)}, all", field="NAME")
-        pictures = {each: mermaid(AGENTS[each]) for each in names}
-        if into is None:
-            for picture in pictures.values():
-                print(picture)  # noqa: T201  # plain, for a file or a pipe
-            return
-        if not into.is_file():
-            raise InputError(f"--into {str(into)!r} is not a file", field="into")
-        text = into.read_text(encoding="utf-8")
-        for each, picture in pictures.items():
-            text = replaced(text, each, picture)
-        into.write_text(text, encoding="utf-8")
-        console.print(f"drew {', '.join(pictures)} into {into}")
-
-    run(work())
+    names = list(AGENTS) if name == "all" else [name]
+    if unknown := [each for each in names if each not in AGENTS]:
+        raise typer.BadParameter(f"{unknown[0]!r} is no agent; choose one of {', '.join(AGENTS)}, all")
+    if into is not None and not into.is_file():
+        raise typer.BadParameter(f"--into {str(into)!r} is not a file")
+    pictures = {each: mermaid(AGENTS[each]) for each in names}
+    if into is None:
+        for picture in pictures.values():
+            print(picture)  # noqa: T201  # plain, for a file or a pipe
+        return
+    text = into.read_text(encoding="utf-8")
+    for each, picture in pictures.items():
+        text = replaced(text, each, picture)
+    into.write_text(text, encoding="utf-8")
+    console.print(f"drew {', '.join(pictures)} into {into}")
 
 
 def mermaid(agent: "type[LangGraphAgent]") -> str:
@@ -75,8 +69,8 @@ def mermaid(agent: "type[LangGraphAgent]") -> str:
 
 
 def replaced(text: str, name: str, picture: str) -> str:
-    """InputError for a file without the agent's marks."""
+    """typer.BadParameter for a file without the agent's marks."""
     marks = re.compile(rf"(<!-- graph {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
     if not marks.search(text):
-        raise InputError(f"the file has no marks <!-- graph {name} --> and <!-- end -->; add them", field="into")
+        raise typer.BadParameter(f"the file has no marks <!-- graph {name} --> and <!-- end -->; add them")
     return marks.sub(lambda found: f"{found[1]}```mermaid\n{picture}\n```\n{found[2]}", text)

@@ -35,6 +35,9 @@ def query(
     question: Annotated[str | None, typer.Argument(help="The question.")] = None,
     agent: Annotated[str, typer.Option("--agent", "-a", help="Agent that answers.")] = "simple",
     thread: Annotated[str | None, typer.Option("--thread", help="Go on with this conversation.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="With --thread: the text answers what the agent has asked.")
+    ] = False,
     top_k: Annotated[int | None, typer.Option("--top-k", "-k", min=1, max=50, help="Number of sources.")] = None,
     file: Annotated[
         Path | None,
@@ -53,12 +56,16 @@ def query(
     """Ask a question; the answer comes with its sources."""
     if (question is None) == (file is None):
         raise typer.BadParameter("give a question, or --file with questions")
+    if resume and (thread is None or file is not None):
+        raise typer.BadParameter("--resume needs --thread, and the answer instead of a question")
     from ragents.agents.types import AgentAnswer, Turn
     from ragents.deployment.app import open_app
 
     turn = Turn(principal=operator(tenant), collection=collection, top_k=top_k, use_cache=not no_cache)
 
     async def ask(app: "App", text: str) -> "AgentAnswer":
+        if resume and thread is not None:
+            return await app.conversations.resume(text, thread_id=thread, turn=turn)
         if not retrieve_only:
             return await app.conversations.ask(text, agent_type=agent, thread_id=thread, turn=turn)
         found = await app.engine.retrieve(
@@ -94,7 +101,13 @@ def _questions(file: Path | None, limit: int | None) -> Iterator[str]:
 
 
 def _as_json(answer: "AgentAnswer") -> dict[str, Any]:
-    return {"thread_id": answer.thread_id, "agent_type": answer.agent_type, **asdict(answer.response)}
+    pending = asdict(answer.pending) if answer.pending else None
+    return {
+        "thread_id": answer.thread_id,
+        "agent_type": answer.agent_type,
+        **asdict(answer.response),
+        "pending": pending,
+    }
 
 
 def _show(answer: "AgentAnswer") -> None:
@@ -114,6 +127,8 @@ def _show(answer: "AgentAnswer") -> None:
         f"[dim]model {response.model}, confidence {response.confidence:.2f}, {spent}; thread {answer.thread_id}[/]",
         highlight=False,
     )
+    if answer.pending:
+        console.print(f"[dim]answer with: ragents query --thread {answer.thread_id} --resume '...'[/]", highlight=False)
     for note in response.notes:
         console.print(f"[dim]note: {note}[/]")
 

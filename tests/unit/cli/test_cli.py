@@ -23,7 +23,9 @@ def _doubles(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-@pytest.mark.parametrize("command", ["serve", "ingest", "query", "delete", "doctor", "db", "db migrate"])
+@pytest.mark.parametrize(
+    "command", ["serve", "ingest", "query", "delete", "doctor", "db", "db migrate", "agents", "agents draw"]
+)
 def test_every_command_has_a_help_text(command: str) -> None:
     result = RUNNER.invoke(cli, [*command.split(), "--help"])
     assert result.exit_code == 0
@@ -79,3 +81,25 @@ def test_doctor_warns_of_a_store_that_forgets() -> None:
     result = RUNNER.invoke(cli, ["doctor", "--json"])
     verdicts = {f["check"]: f["verdict"] for f in json.loads(result.stdout)["findings"]}
     assert (result.exit_code, verdicts["postgres"]) == (0, "warning")
+
+
+def test_agents_are_listed_and_drawn(tmp_path: Path) -> None:
+    assert set(json.loads(RUNNER.invoke(cli, ["agents", "list", "--json"]).stdout)) == {
+        "simple",
+        "logical",
+        "langgraph",
+        "react",
+    }
+    assert "retrieve --> answer" in RUNNER.invoke(cli, ["agents", "draw", "simple"]).stdout
+    unknown = RUNNER.invoke(cli, ["agents", "draw", "nobody"])
+    assert unknown.exit_code == 2
+    file = tmp_path / "a.md"
+    file.write_text("# A\n\n<!-- graph simple -->\nold\n<!-- end -->\n")
+    assert RUNNER.invoke(cli, ["agents", "draw", "simple", "--into", str(file)]).exit_code == 0
+    assert "```mermaid" in file.read_text()
+    assert "old" not in file.read_text()
+    assert RUNNER.invoke(cli, ["agents", "draw", "react", "--into", str(file)]).exit_code == 2
+
+
+def test_an_answer_to_an_agent_needs_its_thread() -> None:
+    assert RUNNER.invoke(cli, ["query", "5 March", "--resume"]).exit_code == 2
