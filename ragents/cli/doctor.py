@@ -20,7 +20,7 @@ from ragents.errors import RAGentsError
 if TYPE_CHECKING:
     from ragents.deployment.config import ServiceConfig
 
-NEEDED = ("asyncpg", "bentoml", "langgraph", "langgraph-checkpoint-postgres", "onnxruntime", "pydantic")
+NEEDED = ("asyncpg", "bentoml", "langgraph", "onnxruntime", "psycopg", "pydantic", "redis")
 MIN_FREE_BYTES, GOOD_FREE_BYTES = 300 * 1024**2, 2 * 1024**3
 CHECK_TIMEOUT_S = 120.0
 

@@ -65,7 +65,18 @@ class MarkdownChunker:
                 yield start, text
             else:
                 splitter = TextSplitter.from_callback(lambda part: self.count_tokens([part])[0], self.max_tokens)
-                yield from ((start + inner, part) for inner, part in splitter.chunk_indices(text))
+                for inner, part in splitter.chunk_indices(text):
+                    yield from self._halved(start + inner, part)
+
+    def _halved(self, start: int, text: str) -> Iterator[tuple[int, str]]:
+        """The splitter can overshoot by a token, where counts of parts do not add up to the count of the whole."""
+        if len(text) == 1 or self.count_tokens([text])[0] <= self.max_tokens:
+            yield start, text
+            return
+        middle = len(text) // 2
+        for begin, end in ((0, middle), (middle, len(text))):
+            if text[begin:end].strip():
+                yield from self._halved(start + begin, text[begin:end])
 
 
 def _segments(text: str) -> Iterator[tuple[int, str]]:

@@ -38,6 +38,10 @@ def test_chunks_are_slices_within_the_limits_and_nothing_is_lost(contents: list[
     assert all(seen or not character.strip() for seen, character in zip(covered, whole, strict=True))
 
 
+def test_a_splitter_that_overshoots_is_corrected() -> None:
+    assert [chunk.text for chunk in cut(TextBlock("0:0"), size=20, overlap=4, max_tokens=3)] == ["0", ":0"]
+
+
 def test_a_chunk_knows_its_page() -> None:
     chunks = cut(TextBlock("first page " * 30, 1), TextBlock("second page " * 30, 2))
     assert {chunk.page for chunk in chunks if "second" in chunk.text} == {2}

@@ -281,7 +281,7 @@ async def test_the_index_path_finds_what_the_exact_one_does(migrated: str, princ
                 collection="big",
                 embedding_model="m",
             )
-        exact = PgVectorStore(store.connections._pool, StoreConfig(), exact_below=10**9)
+        exact = PgVectorStore(store.connections, exact_below=10**9)
         hits = 0
         for n in range(20):
             query = SearchQuery("", vectors[n * 100], "big", top_k=10, mode="dense")
