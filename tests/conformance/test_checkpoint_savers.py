@@ -364,12 +364,12 @@ async def test_history_of_delta_channels_follows_the_branch(saver: DurableSaver,
 
 
 async def test_a_thread_ends_after_its_last_use(store: Store, thread: str) -> None:
-    async with store.open(ttl_seconds=0.6) as saver:
+    async with store.open(ttl_seconds=1.5) as saver:
         await put(saver, at(thread), {"c": 1})
         for _ in range(4):
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.5)
             assert await saver.aget_tuple(at(thread)) is not None
-        await asyncio.sleep(0.8)
+        await asyncio.sleep(1.9)
 
         assert await saver.aget_tuple(at(thread)) is None
         assert await listed(saver, at(thread)) == []
