@@ -57,9 +57,9 @@ chaos: setup  ## kill workers and stores under load for two minutes each (RAGENT
 	RAGENTS_CHAOS_SECONDS=$${RAGENTS_CHAOS_SECONDS:-120} $(BIN)/pytest -s tests/chaos $(ARGS)
 
 bench: setup  ## run the benchmarks, or one (SUITE=start)
-	@$(PIP) install -c requirements/dev.txt $(PEERS)
+	@$(PIP) install $(PEERS)
 	$(BIN)/python -m benchmarks $(SUITE)
-PEERS := "langgraph-checkpoint-postgres>=3.2,<3.3" "psycopg[binary,pool]>=3.2"
+PEERS := "langgraph-checkpoint-postgres==3.2.0" "psycopg-pool==3.3.3"
 
 format: setup  ## format the code
 	$(BIN)/ruff format .
