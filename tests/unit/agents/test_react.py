@@ -456,7 +456,6 @@ async def test_a_model_that_is_down_is_unavailable_unless_the_extractive_one_sta
 
 
 async def test_a_calculation_by_rules_needs_no_documents() -> None:
-    pytest.importorskip("ragents.agents.computation")
     agent, _ = await make_agent()
     answer = await agent.process_message("What is 12 * (3 + 4)?", turn=Turn(collection="nowhere"))
     assert "84" in answer.answer
