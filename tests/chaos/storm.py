@@ -60,6 +60,8 @@ class Report:
     turns: list[Turn] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
     """seconds from a turn's first failure to its end"""
+    spans: list[float] = field(default_factory=list)
+    """of the same turns, seconds from the first attempt: with the client's own time-out of 9 s in it"""
     problems: list[str] = field(default_factory=list)
     histories: dict[str, Sequence[Message]] = field(default_factory=dict, repr=False)
 
@@ -68,7 +70,8 @@ class Report:
         faults = ", ".join(f"{n} x {name}" for name, n in sorted(self.faults.items()))
         return (
             f"{self.seconds:.0f} s; {faults}; {ended['acked']} turns acknowledged, {ended['reported']} reported as cut "
-            f"off, {self.retries} retries; longest recovery {max(self.waits, default=0):.1f} s; "
+            f"off, {self.retries} retries; longest recovery {max(self.waits, default=0):.1f} s "
+            f"({max(self.spans, default=0):.1f} s from the first attempt); "
             f"{len(self.problems)} violations"
         )
 
@@ -121,6 +124,7 @@ class Storm:
     async def _ask(self, turn: Turn, http: httpx.AsyncClient) -> Turn:
         """The same key again, at another worker, until somebody tells how it ended."""
         failed: float | None = None
+        began = time.monotonic()
         until = time.monotonic() + GIVE_UP_S
         body = {"key": turn.key, "thread": turn.thread, "agent": turn.agent}
         worker: Worker | None = None
@@ -136,6 +140,7 @@ class Storm:
             if outcome is not None:
                 if failed is not None:
                     self.report.waits.append(time.monotonic() - failed)
+                    self.report.spans.append(time.monotonic() - began)
                 told = str(answer.get("answer", ""))
                 return Turn(turn.client, turn.number, turn.thread, turn.agent, outcome, told)  # type: ignore[arg-type]
             if answer.get("code") != "thread_busy":  # waiting for another client's turn is no failure
