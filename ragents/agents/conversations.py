@@ -135,17 +135,17 @@ class Conversations:
             agent, snapshot = await self._found(thread_id, turn.principal)
         except NotFound:
             return None
-        if not snapshot.tasks:
-            told = told_again(snapshot, turn.id)
-            return None if told is None else AgentAnswer(thread_id, agent.name, told)
-        if _turn_of(snapshot) != turn.id:
-            # A question that crashed before the first step is not in the state yet: the new one replaces it.
-            if any(task.name != START for task in snapshot.tasks):
-                await agent.close_turn(thread_id, turn=turn, fence=fence)
-            return None
-        if (pending := pending_of(snapshot.interrupts)) is not None:
-            return agent.asked_back(snapshot.values, pending, thread_id)
-        return await agent.resume(None, thread_id=thread_id, turn=turn, fence=fence)
+        if snapshot.tasks and _turn_of(snapshot) == turn.id:
+            if (pending := pending_of(snapshot.interrupts)) is not None:
+                return agent.asked_back(snapshot.values, pending, thread_id)
+            return await agent.resume(None, thread_id=thread_id, turn=turn, fence=fence)
+        # Before anything is closed: a turn that a later question has cut off must not run again beneath it.
+        if (told := told_again(snapshot, turn.id)) is not None:
+            return AgentAnswer(thread_id, agent.name, told)
+        # A question that crashed before the first step is not in the state yet: the new one replaces it.
+        if any(task.name != START for task in snapshot.tasks):
+            await agent.close_turn(thread_id, turn=turn, fence=fence)
+        return None
 
     async def _found(self, thread_id: str, principal: Principal) -> tuple[LangGraphAgent, StateSnapshot]:
         """The thread's state, and the agent whose graph left it."""

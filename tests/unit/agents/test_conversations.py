@@ -108,6 +108,38 @@ async def test_another_question_closes_a_turn_that_was_cut_off(threads: ThreadSt
     assert [str(m.content) for m in messages] == ["q1", CUT_OFF, "q2", "answer to q2"]
 
 
+@pytest.mark.parametrize("crashes", [1, 2])
+async def test_a_turn_that_was_cut_off_never_runs_again(threads: ThreadState, crashes: int) -> None:
+    """Neither while the question that cut it off goes well, nor when that one has crashed as well."""
+    conversations, agent = await make(threads)
+    agent.crashes = crashes
+    with pytest.raises(RuntimeError):
+        await conversations.ask("q1", agent_type="fragile", thread_id="t", turn=Turn(id="k1"))
+    if crashes == 2:
+        with pytest.raises(RuntimeError):
+            await conversations.ask("q2", agent_type="fragile", thread_id="t", turn=Turn(id="k2"))
+    else:
+        await conversations.ask("q2", agent_type="fragile", thread_id="t", turn=Turn(id="k2"))
+    runs = list(agent.runs)
+    with pytest.raises(Conflict, match="cut off"):
+        await conversations.ask("q1", agent_type="fragile", thread_id="t", turn=Turn(id="k1"))
+    assert agent.runs == runs
+    answer = await conversations.ask("q2", agent_type="fragile", thread_id="t", turn=Turn(id="k2"))
+    assert answer.answer == "answer to q2", "and the other turn is none the worse for it"
+
+
+async def test_an_answered_turn_is_told_again_while_a_later_one_is_open(threads: ThreadState) -> None:
+    conversations, agent = await make(threads)
+    await conversations.ask("q1", agent_type="fragile", thread_id="t", turn=Turn(id="k1"))
+    agent.crashes = 1
+    with pytest.raises(RuntimeError):
+        await conversations.ask("q2", agent_type="fragile", thread_id="t", turn=Turn(id="k2"))
+    told = await conversations.ask("q1", agent_type="fragile", thread_id="t", turn=Turn(id="k1"))
+    assert told.answer == "answer to q1"
+    assert (await conversations.thread("t", principal=ANONYMOUS)).state == "interrupted"
+    assert (await conversations.resume(None, thread_id="t")).answer == "answer to q2"
+
+
 @pytest.mark.parametrize("other", [Principal("default", "someone"), Principal("elsewhere", "anonymous")])
 async def test_a_foreign_thread_reads_as_an_unknown_one(threads: ThreadState, other: Principal) -> None:
     conversations, _ = await make(threads)
