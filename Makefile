@@ -53,8 +53,8 @@ test-extras: .venv-extras/.ready  ## run the tests of the optional backends (tor
 	@.venv-extras/bin/pip $(QUIET) install --no-deps --no-build-isolation -e .
 	@touch $@
 
-chaos: setup  ## kill workers and stores under load for two minutes each (RAGENTS_CHAOS_SECONDS=, RAGENTS_CHAOS_SEED=)
-	RAGENTS_CHAOS_SECONDS=$${RAGENTS_CHAOS_SECONDS:-120} $(BIN)/pytest -s tests/chaos $(ARGS)
+chaos: setup  ## kill workers and stores under load for two minutes each (CHAOS_SECONDS=, CHAOS_SEED=)
+	CHAOS_SECONDS=$${CHAOS_SECONDS:-120} $(BIN)/pytest -s tests/chaos $(ARGS)
 
 bench: setup  ## run the benchmarks, or one (SUITE=start)
 	@$(PIP) install $(PEERS)

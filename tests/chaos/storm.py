@@ -23,6 +23,8 @@ GIVE_UP_S = 40.0
 SLEEP_S = 7.5
 """Longer than a lease: the thread is taken by somebody else meanwhile."""
 READY_S = 60.0
+CLIENT_S = 4.0
+"""What a client gives one attempt: more than a worker waits for a busy thread. The rest of a freeze is lost time."""
 
 
 class Worker:
@@ -61,9 +63,21 @@ class Report:
     waits: list[float] = field(default_factory=list)
     """seconds from a turn's first failure to its end"""
     spans: list[float] = field(default_factory=list)
-    """of the same turns, seconds from the first attempt: with the client's own time-out of 9 s in it"""
+    """of the same turns, seconds from the first attempt: with the client's own time-out in it"""
     problems: list[str] = field(default_factory=list)
     histories: dict[str, Sequence[Message]] = field(default_factory=dict, repr=False)
+    events: list[tuple[float, str]] = field(default_factory=list, repr=False)
+    """(monotonic seconds, what the monkey did)"""
+    slowest: list[tuple[float, str]] = field(default_factory=list, repr=False)
+    """the attempts of the turn whose recovery took longest"""
+
+    def story(self) -> str:
+        """The longest recovery, attempt by attempt, with what the monkey did meanwhile."""
+        if not self.slowest:
+            return ""
+        began, end = self.slowest[0][0], self.slowest[-1][0]
+        around = [(at, what) for at, what in self.events if began - 10 <= at <= end]
+        return "\n".join(f"{at - began:6.2f} s  {what}" for at, what in sorted(around + self.slowest))
 
     def __str__(self) -> str:
         ended = Counter(turn.outcome for turn in self.turns)
@@ -125,20 +139,25 @@ class Storm:
         """The same key again, at another worker, until somebody tells how it ended."""
         failed: float | None = None
         began = time.monotonic()
+        attempts: list[tuple[float, str]] = []
         until = time.monotonic() + GIVE_UP_S
         body = {"key": turn.key, "thread": turn.thread, "agent": turn.agent}
         worker: Worker | None = None
         while time.monotonic() < until:
             # Not the one that has just failed: a balancer takes what hangs out of its list as well.
             worker = self.random.choice([each for each in self.workers if each is not worker])
+            attempts.append((time.monotonic(), f"{turn.key} asks {worker.port}"))
             try:
-                response = await http.post(f"{worker.url}/ask", json=body, timeout=9)
+                response = await http.post(f"{worker.url}/ask", json=body, timeout=CLIENT_S)
                 answer = response.json()
-            except (httpx.HTTPError, ValueError):
-                answer = {}
+            except (httpx.HTTPError, ValueError) as error:
+                answer = {"error": type(error).__name__}
+            attempts.append((time.monotonic(), f"{worker.port} tells {str(answer)[:100]}"))
             outcome = "acked" if "answer" in answer else "reported" if "cut off" in answer.get("error", "") else None
             if outcome is not None:
                 if failed is not None:
+                    if time.monotonic() - failed > max(self.report.waits, default=0.0):
+                        self.report.slowest = attempts
                     self.report.waits.append(time.monotonic() - failed)
                     self.report.spans.append(time.monotonic() - began)
                 told = str(answer.get("answer", ""))
@@ -162,20 +181,28 @@ class Storm:
     async def _kill(self, http: httpx.AsyncClient) -> None:
         self.report.faults["kill -9 of a worker"] += 1
         place = self.random.randrange(WORKERS)
+        self._note(f"kill -9 of {self.workers[place].port}")
         self.workers[place].end()
         self.workers[place] = self._worker()
         await self.workers[place].wait_until_ready(http)
+        self._note(f"{self.workers[place].port} is ready")
 
     async def _stop(self, http: httpx.AsyncClient) -> None:
         self.report.faults["SIGSTOP beyond the lease"] += 1
         worker = self.random.choice(self.workers)
+        self._note(f"SIGSTOP of {worker.port}")
         worker.signal(signal.SIGSTOP)
         await asyncio.sleep(SLEEP_S)
         worker.signal(signal.SIGCONT)
+        self._note(f"SIGCONT of {worker.port}")
 
     async def _store(self, http: httpx.AsyncClient) -> None:
         self.report.faults["kill -9 of the store"] += 1
+        self._note("kill -9 of the store")
         await self.restart_store()
+
+    def _note(self, what: str) -> None:
+        self.report.events.append((time.monotonic(), what))
 
     async def _histories(self, http: httpx.AsyncClient) -> dict[str, Sequence[Message]]:
         found: dict[str, Sequence[Message]] = {}
@@ -186,4 +213,4 @@ class Storm:
 
 
 def seconds_of_storm() -> float:
-    return float(os.environ.get("RAGENTS_CHAOS_SECONDS", "20"))
+    return float(os.environ.get("CHAOS_SECONDS", "20"))

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(int(seconds_of_storm()) + 200)
 
 
 def check(report: Report, seed: int) -> None:
-    print(f"\nchaos, seed {seed}: {report}")  # noqa: T201  # the report is what one runs it for
+    print(f"\nchaos, seed {seed}: {report}\n{report.story()}")  # noqa: T201  # what one runs it for
     assert report.problems == []
     acked = sum(turn.outcome == "acked" for turn in report.turns)
     assert acked >= 10, "too few turns to prove anything"
@@ -29,7 +29,7 @@ def check(report: Report, seed: int) -> None:
 
 @pytest.fixture
 def seed() -> int:
-    return int(os.environ.get("RAGENTS_CHAOS_SEED", str(time.time_ns() % 1_000_000)))
+    return int(os.environ.get("CHAOS_SEED", str(time.time_ns() % 1_000_000)))
 
 
 async def test_the_storm_on_postgres(home: Path, tmp_path: Path, seed: int) -> None:

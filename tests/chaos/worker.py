@@ -60,7 +60,7 @@ def booking(file: str) -> Tool:
 async def conversations(config: CheckpointConfig, effects: str) -> AsyncIterator[Conversations]:
     async with open_thread_state(config) as state:
         engine = await make_engine()
-        settings = AgentConfig(thread_wait_s=8, turn_timeout_s=20)
+        settings = AgentConfig(thread_wait_s=3, turn_timeout_s=20)
         simple = ScriptedChatModel(responses=[answer])
         react = ScriptedChatModel(responses=[reply])
         agents: dict[str, LangGraphAgent] = {

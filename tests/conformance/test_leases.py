@@ -7,18 +7,23 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ragents.agents.checkpointing.leases import Leases, MemoryLeases, hold
-from ragents.errors import ThreadBusy, ThreadTaken
-from tests.savers import STORES
+from ragents.errors import BackendUnavailable, ThreadBusy, ThreadTaken
+from tests.savers import STORES, Store
 
 
 @pytest.fixture(params=["memory", *STORES])
-async def leases(request: pytest.FixtureRequest) -> AsyncIterator[Leases]:
-    if request.param == "memory":
+def backend(request: pytest.FixtureRequest) -> Store | None:
+    """None: memory. Not async: the servers' own fixtures are, and are asked for by name."""
+    return None if request.param == "memory" else STORES[request.param](request)
+
+
+@pytest.fixture
+async def leases(backend: Store | None) -> AsyncIterator[Leases]:
+    if backend is None:
         yield MemoryLeases()
         return
-    store = STORES[request.param](request)
-    async with store.open() as saver:
-        yield store.leases(saver)
+    async with backend.open() as saver:
+        yield backend.leases(saver)
 
 
 @pytest.fixture
@@ -104,3 +109,26 @@ async def test_hold_ends_when_the_thread_was_taken(leases: Leases, thread: str) 
             await leases.release("a", thread, fence=fence)
             await leases.take("a", thread, ttl_s=5)
             await asyncio.sleep(2)
+
+
+async def test_a_lease_is_given_back_as_soon_as_the_store_is_there_again(leases: Leases, thread: str) -> None:
+    given_back = asyncio.Event()
+
+    class Down:
+        """The store fails when the turn ends, and for a while after it."""
+
+        take, renew = leases.take, leases.renew
+        failures = 3
+
+        async def release(self, tenant: str, thread: str, *, fence: int) -> None:
+            if self.failures:
+                self.failures -= 1
+                raise BackendUnavailable("checkpointer", "it is starting")
+            await leases.release(tenant, thread, fence=fence)
+            given_back.set()
+
+    async with hold(Down(), "a", thread, wait_s=0, lease_s=60):
+        pass
+    assert await leases.take("a", thread, ttl_s=5) is None, "it was not given back yet"
+    await asyncio.wait_for(given_back.wait(), 10)
+    assert await leases.take("a", thread, ttl_s=5) is not None

@@ -17,9 +17,13 @@ from ragents.errors import ThreadBusy, ThreadTaken
 
 log = logging.getLogger(__name__)
 
-LEASE_S = 6.0
-"""A crashed process's thread is free again after so long; renewed three times in it."""
-POLL_S, MAX_POLL_S = 0.02, 0.5
+LEASE_S, RENEWALS = 3.0, 3
+"""A crashed process's thread is free again after so long: most of what a recovery takes. Long enough for a process
+whose event loop stands still for a moment."""
+POLL_S, MAX_POLL_S = 0.02, 0.25
+
+_releasing: set[asyncio.Task[None]] = set()
+"""Leases still to be given back; each ends within its lease's time."""
 
 
 class Leases(Protocol):
@@ -78,7 +82,7 @@ async def hold(
         nonlocal lost
         renewed = time.monotonic()
         while True:
-            await asyncio.sleep(lease_s / 3)
+            await asyncio.sleep(lease_s / RENEWALS)
             try:
                 kept = await leases.renew(tenant, thread, fence=fence, ttl_s=lease_s)
             except Exception as error:
@@ -102,7 +106,7 @@ async def hold(
     finally:
         keeper.cancel()
         if not lost:
-            await asyncio.shield(_release(leases, tenant, thread, fence))
+            await asyncio.shield(_release(leases, tenant, thread, fence, lease_s))
 
 
 async def _take(leases: Leases, tenant: str, thread: str, wait_s: float, lease_s: float) -> int:
@@ -116,9 +120,29 @@ async def _take(leases: Leases, tenant: str, thread: str, wait_s: float, lease_s
     return fence
 
 
-async def _release(leases: Leases, tenant: str, thread: str, fence: int) -> None:
+async def _release(leases: Leases, tenant: str, thread: str, fence: int, lease_s: float) -> None:
+    """Once now. While the store is down again and again beside what comes next, until the lease runs out by itself."""
+    if not await _released(leases, tenant, thread, fence, lease_s):
+        task = asyncio.create_task(_release_later(leases, tenant, thread, fence, lease_s))
+        _releasing.add(task)
+        task.add_done_callback(_releasing.discard)
+
+
+async def _release_later(leases: Leases, tenant: str, thread: str, fence: int, lease_s: float) -> None:
+    pause, until = POLL_S, time.monotonic() + lease_s
+    while time.monotonic() < until:
+        await asyncio.sleep(pause)
+        if await _released(leases, tenant, thread, fence, lease_s):
+            return
+        pause = min(pause * 2, MAX_POLL_S)
+    log.warning("a thread's lease was not given back in time: it has run out by itself")
+
+
+async def _released(leases: Leases, tenant: str, thread: str, fence: int, lease_s: float) -> bool:
     try:
-        async with asyncio.timeout(LEASE_S):
+        async with asyncio.timeout(lease_s):
             await leases.release(tenant, thread, fence=fence)
-    except Exception as error:  # the lease runs out by itself
-        log.warning("a thread's lease was not given back: %s: %s", type(error).__name__, error)
+    except Exception as error:
+        log.debug("a thread's lease was not given back: %s: %s", type(error).__name__, error)
+        return False
+    return True
