@@ -22,6 +22,7 @@ from ragents.agents.langgraph_base import (
     thread_key,
     told_again,
 )
+from ragents.agents.speech import Speech
 from ragents.agents.types import AgentAnswer, AgentConfig, Pending, ThreadStatus, ThreadView, Turn, new_thread_id
 from ragents.errors import Conflict, InputError, NotFound
 from ragents.principal import Principal
@@ -60,9 +61,17 @@ class Conversations:
         return self.agents[agent_type]
 
     async def ask(
-        self, query: str, *, agent_type: str = "simple", thread_id: str | None = None, turn: Turn | None = None
+        self,
+        query: str,
+        *,
+        agent_type: str = "simple",
+        thread_id: str | None = None,
+        turn: Turn | None = None,
+        speech: Speech | None = None,
     ) -> AgentAnswer:
         """Answer from the cache or by the agent; either way the turn is on the thread before this returns.
+
+        `speech`: told the answer while it is written; the caller ends it.
 
         A turn that the thread has already (the same Turn.id) is told again, or goes on where a crash cut it off.
         ThreadBusy while another turn runs for longer than the settings allow to wait.
@@ -71,10 +80,10 @@ class Conversations:
         agent = self.agent(agent_type)
         thread = thread_id or new_thread_id()
         async with self._held(thread, turn.principal) as fence:
-            if thread_id and (answer := await self._known_turn(thread, turn, fence)):
+            if thread_id and (answer := await self._known_turn(thread, turn, fence, speech)):
                 return answer
             if self.cache is None or not turn.use_cache or not agent.cacheable:
-                return await agent.process_message(query, thread_id=thread, turn=turn, fence=fence)
+                return await agent.process_message(query, thread_id=thread, turn=turn, fence=fence, speech=speech)
             started = time.perf_counter()
             scope = await self._scope(agent, turn, thread_id)
             hit = await self.cache.get_answer(query.strip(), scope=scope)
@@ -83,7 +92,7 @@ class Conversations:
                 response = replace(hit, cached="answer", timings=looked_up, usage=Usage())
                 await agent.append_turn(query, response, thread_id=thread, turn=turn, fence=fence)
                 return AgentAnswer(thread, agent.name, response)
-            answer = await agent.process_message(query, thread_id=thread, turn=turn, fence=fence)
+            answer = await agent.process_message(query, thread_id=thread, turn=turn, fence=fence, speech=speech)
             # A question asked back and an answer cut short are of this turn only.
             if answer.pending is None and not any(note.startswith("stopped") for note in answer.response.notes):
                 await self.cache.cache_answer(query.strip(), answer.response, scope=scope)
@@ -127,7 +136,9 @@ class Conversations:
         if self.cache is not None:
             await self.cache.clear("answer", tenant=principal.tenant)
 
-    async def _known_turn(self, thread_id: str, turn: Turn, fence: int | None) -> AgentAnswer | None:
+    async def _known_turn(
+        self, thread_id: str, turn: Turn, fence: int | None, speech: Speech | None
+    ) -> AgentAnswer | None:
         """The answer to a turn that the thread has already. A turn that another one left open is closed."""
         if self.threads is None:
             return None
@@ -138,7 +149,7 @@ class Conversations:
         if snapshot.tasks and _turn_of(snapshot) == turn.id:
             if (pending := pending_of(snapshot.interrupts)) is not None:
                 return agent.asked_back(snapshot.values, pending, thread_id)
-            return await agent.resume(None, thread_id=thread_id, turn=turn, fence=fence)
+            return await agent.resume(None, thread_id=thread_id, turn=turn, fence=fence, speech=speech)
         # Before anything is closed: a turn that a later question has cut off must not run again beneath it.
         if (told := told_again(snapshot, turn.id)) is not None:
             return AgentAnswer(thread_id, agent.name, told)

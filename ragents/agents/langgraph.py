@@ -56,6 +56,10 @@ class LangGraphRAGAgent(LangGraphAgent):
     def last_node(self) -> str:
         return "check"
 
+    @property
+    def speaking(self) -> frozenset[str]:
+        return frozenset({"answer"})
+
     def build_graph(self) -> Graph:
         graph = StateGraph(CorrectiveState, context_schema=Turn)
         graph.add_node("rewrite", self._rewrite)

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, TypedDict
@@ -20,6 +20,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Interrupt, StateSnapshot
 from pydantic import TypeAdapter
 
+from ragents.agents.speech import Speech
 from ragents.agents.types import AgentAnswer, AgentConfig, AgentEvent, Pending, ThreadKey, Turn, new_thread_id
 from ragents.errors import BudgetExceeded, Conflict
 from ragents.llm.client import LLMClient
@@ -33,8 +34,6 @@ MAX_EVENTS = 1_000
 GRACE = 1.1
 """Agents that can end a turn in time by themselves do it better than being cut off."""
 CUT_OFF = "(This turn was cut off and has no answer.)"
-
-Emit = Callable[[AgentEvent], Awaitable[None]]
 
 
 class AgentState(TypedDict, total=False):
@@ -93,21 +92,41 @@ class LangGraphAgent(ABC):
         found = RESPONSE.validate_python(state["response"]) if state.get("response") else RAGResponse(question)
         return found if found.query == question else RAGResponse(question)
 
+    @property
+    def speaking(self) -> frozenset[str]:
+        """The nodes whose model writes the answer: what it writes elsewhere is no reader's business."""
+        return frozenset({self.last_node})
+
     async def process_message(
-        self, message: str, *, thread_id: str | None = None, turn: Turn | None = None, fence: int | None = None
+        self,
+        message: str,
+        *,
+        thread_id: str | None = None,
+        turn: Turn | None = None,
+        fence: int | None = None,
+        speech: Speech | None = None,
     ) -> AgentAnswer:
         """Answer `message` on its thread (a new one without `thread_id`). Stored before it returns.
 
-        `fence`: the number under which the caller holds the thread. Raises what engine and model raise.
+        `fence`: the number under which the caller holds the thread. `speech`: told the answer while it is written; the
+        caller ends it. Raises what engine and model raise.
         """
         turn = turn or Turn()
         thread_id = thread_id or new_thread_id()
-        return await self._run(_asked(message, turn), thread_id=thread_id, turn=turn, fence=fence)
+        return await self._run(_asked(message, turn), thread_id=thread_id, turn=turn, fence=fence, speech=speech)
 
-    async def resume(self, reply: str | None, *, thread_id: str, turn: Turn, fence: int | None = None) -> AgentAnswer:
+    async def resume(
+        self,
+        reply: str | None,
+        *,
+        thread_id: str,
+        turn: Turn,
+        fence: int | None = None,
+        speech: Speech | None = None,
+    ) -> AgentAnswer:
         """Go on: with the answer to what the agent asked, or (None) with a turn that a crash cut off."""
         command: Command[Any] | None = None if reply is None else Command(resume=reply)
-        return await self._run(command, thread_id=thread_id, turn=turn, fence=fence)
+        return await self._run(command, thread_id=thread_id, turn=turn, fence=fence, speech=speech)
 
     async def stream(
         self, message: str, *, thread_id: str | None = None, turn: Turn | None = None
@@ -120,10 +139,9 @@ class LangGraphAgent(ABC):
         events: asyncio.Queue[AgentEvent | None] = asyncio.Queue(MAX_EVENTS)
 
         async def run() -> None:
+            speech = Speech(events.put)
             try:
-                where = thread_id or new_thread_id()
-                answer = await self._run(_asked(message, turn), thread_id=where, turn=turn, emit=events.put)
-                await events.put(AgentEvent("done", answer.answer, answer=answer))
+                await speech.end(await self.process_message(message, thread_id=thread_id, turn=turn, speech=speech))
             finally:
                 with suppress(asyncio.QueueFull):
                     events.put_nowait(None)
@@ -186,7 +204,7 @@ class LangGraphAgent(ABC):
         thread_id: str,
         turn: Turn,
         fence: int | None = None,
-        emit: Emit | None = None,
+        speech: Speech | None = None,
     ) -> AgentAnswer:
         budget = turn.budget.within(tokens=self.config.max_tokens_per_turn, seconds=self.config.turn_timeout_s)
         turn = replace(turn, budget=budget)
@@ -199,14 +217,14 @@ class LangGraphAgent(ABC):
                     given,
                     config=config,
                     context=turn,
-                    stream_mode=["values", "custom", "messages"] if emit else ["values"],
+                    stream_mode=["values", "custom", "messages"] if speech else ["values"],
                     durability="sync" if self.graph.checkpointer else None,
                 ):
                     if mode == "values":
                         values: Any = part
                         state, interrupts = values, values.get("__interrupt__", ())
-                    elif emit and (event := _event_of(mode, part)):
-                        await emit(event)
+                    elif speech is not None:
+                        await self._tell(speech, mode, part, state)
         except TimeoutError:
             return await self._stopped(state, f"the turn has taken its {budget.seconds:g} s", thread_id, config)
         except GraphRecursionError:
@@ -218,6 +236,15 @@ class LangGraphAgent(ABC):
         if (pending := pending_of(interrupts)) is not None:
             return self.asked_back(state, pending, thread_id)
         return AgentAnswer(thread_id, self.name, RESPONSE.validate_python(state["response"]))
+
+    async def _tell(self, speech: Speech, mode: str, part: Any, state: dict[str, Any]) -> None:
+        match mode, part:
+            case "custom", {"status": str(text)}:
+                await speech.status(text)
+            case "messages", (AIMessageChunk() as chunk, {"langgraph_node": str(node)}) if (
+                chunk.text and node in self.speaking
+            ):
+                await speech.token(chunk.text, lambda: self.known_so_far(_as_state(state)), node=node)
 
     async def _stopped(self, state: dict[str, Any], why: str, thread_id: str, config: RunnableConfig) -> AgentAnswer:
         """The clean stop: the answer is what is known so far, the thread keeps it, and nothing of the turn is left."""
@@ -300,16 +327,6 @@ def _asked(message: str, turn: Turn) -> AgentState:
 def _as_state(values: dict[str, Any]) -> AgentState:
     state: Any = values
     return state  # type: ignore[no-any-return]  # what LangGraph gives back is a plain dict
-
-
-def _event_of(mode: str, part: Any) -> AgentEvent | None:
-    match mode, part:
-        case "custom", {"status": str(text)}:
-            return AgentEvent("status", text)
-        case "messages", (AIMessageChunk() as chunk, dict(about)) if chunk.text:
-            return AgentEvent("token", chunk.text, node=str(about.get("langgraph_node", "")))
-        case _:
-            return None
 
 
 def _known_in_words(known: RAGResponse) -> str:

@@ -84,12 +84,18 @@ class AgentAnswer:
 
 @dataclass(frozen=True, slots=True)
 class AgentEvent:
-    """What happens in a turn: a step begins ("status"), a model writes ("token", of the graph's node), it is "done"."""
+    """What happens in a turn, in this order but for the statuses: "status" (a step begins), "sources", "token", "done".
 
-    kind: Literal["status", "token", "done"]
+    `found` comes with "sources": what the answer rests on, and the confidence. With "done" comes the checked `answer`,
+    and the sentences that were told as tokens and are not in it.
+    """
+
+    kind: Literal["status", "sources", "token", "done"]
     text: str = ""
     node: str = ""
+    found: RAGResponse | None = None
     answer: AgentAnswer | None = None
+    retracted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,10 @@ class ReactAgent(LangGraphAgent):
         return "answer"
 
     @property
+    def speaking(self) -> frozenset[str]:
+        return frozenset({"reason", "answer"})
+
+    @property
     def cacheable(self) -> bool:
         return not self.tools.side_effects
 
