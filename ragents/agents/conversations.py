@@ -187,7 +187,7 @@ class Conversations:
     async def _scope(self, agent: LangGraphAgent, turn: Turn, thread_id: str | None) -> CacheScope:
         """Everything the answer depends on. A named thread's history is part of it; a new thread has none."""
         found = await agent.engine.scope(principal=turn.principal, collection=turn.collection, filters=turn.filters)
-        history = await agent.history(thread_id, principal=turn.principal) if thread_id else []
+        history = await agent.history(thread_id, principal=turn.principal) if thread_id else list(turn.history)
         parameters: dict[str, Any] = {
             **found.parameters,
             "agent": agent.name,

@@ -177,7 +177,7 @@ class LangGraphAgent(ABC):
         """Store a turn that was answered without running the graph (from the cache)."""
         if self.graph.checkpointer is None:
             return
-        messages = [HumanMessage(message, id=turn.id), AIMessage(response.answer or "")]
+        messages = [*turn.history, HumanMessage(message, id=turn.id), AIMessage(response.answer or "")]
         update = {"messages": messages, "response": stored(response)}
         await self.graph.aupdate_state(self._thread(thread_id, turn, fence), update, as_node=self.last_node)
 
@@ -321,7 +321,7 @@ def history_digest(messages: Sequence[BaseMessage]) -> str:
 
 
 def _asked(message: str, turn: Turn) -> AgentState:
-    return {"messages": [HumanMessage(message, id=turn.id)]}
+    return {"messages": [*turn.history, HumanMessage(message, id=turn.id)]}
 
 
 def _as_state(values: dict[str, Any]) -> AgentState:

@@ -57,6 +57,8 @@ class Turn:
     budget: Budget = field(default_factory=Budget)
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     """The client's idempotency key: asked again with it, a turn goes on or is told again, and is never made twice."""
+    history: "tuple[BaseMessage, ...]" = ()
+    """What was said before, by a client that keeps its conversations itself: a new thread begins with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,8 +129,10 @@ class RAGentsService:
         async with AsyncExitStack() as stack:
             app = await stack.enter_async_context(open_app(config))
             await ensure_samples(app)
+            questions = Questions(app, get_metrics())
+            stack.push_async_callback(questions.runs.close)
             self._stack = stack.pop_all()
-        _state.fill(app, Questions(app, get_metrics()), Health(app))
+        _state.fill(app, questions, Health(app))
         log.info("ready")
 
     async def close(self) -> None:

@@ -55,19 +55,27 @@ FOREIGN_ERRORS = {
 }
 """For errors that BentoML answers before a request reaches us."""
 
+OPENAI_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
+
 UNION_TAGS = frozenset({"str", "int", "float", "bool"})
 REQUEST_ID = re.compile(r"^[\x21-\x7e]{1,128}$")
 
 
 @dataclass(slots=True)
 class RequestContext:
-    """What belongs to one request. `answered`: the response is ours, not BentoML's."""
+    """What belongs to one request. `answered`: the response is ours, not BentoML's. `openai`: errors in its shape."""
 
     request_id: str
     principal: Principal
     idempotency_key: str | None = None
     started: float = field(default_factory=time.perf_counter)
     answered: bool = False
+    openai: bool = False
 
     @property
     def latency_ms(self) -> float:
@@ -105,20 +113,28 @@ def idempotency_key_from(header: str | None) -> str | None:
     )
 
 
-async def respond(work: Callable[[], Awaitable[BaseModel | dict[str, Any]]]) -> Response:
-    """Run an endpoint. What it returns becomes JSON, what it raises the documented error."""
+async def respond(work: Callable[[], Awaitable[BaseModel | dict[str, Any] | Response]]) -> Response:
+    """Run an endpoint. What it returns becomes JSON (a Response stays one), what it raises the documented error."""
     context = current_request()
     context.answered = True
     try:
         result = await work()
     except RAGentsError as error:
         return error_response(error, context.request_id)
-    except Exception:
-        log.exception("request %s failed", context.request_id)
-        return error_body(
-            500, "internal_error", "an unexpected error; the log has it under the request id", context.request_id
-        )
-    return json_response(result)
+    except Exception as error:
+        return error_response(internal(error, context.request_id), context.request_id)
+    return result if isinstance(result, Response) else json_response(result)
+
+
+class InternalError(RAGentsError):
+    """A defect, as its caller sees it."""
+
+    code = "internal_error"
+
+
+def internal(error: Exception, request_id: str) -> InternalError:
+    log.error("request %s failed", request_id, exc_info=error)
+    return InternalError("an unexpected error; the log has it under the request id")
 
 
 def json_response(value: BaseModel | dict[str, Any], *, status: int = 200) -> Response:
@@ -128,9 +144,9 @@ def json_response(value: BaseModel | dict[str, Any], *, status: int = 200) -> Re
 
 def error_response(error: RAGentsError, request_id: str) -> Response:
     status = status_of(error)
-    if status >= 500:
-        log.warning("request %s: %d %s: %s", request_id, status, error.code, error)
-    response = error_body(status, error.code, str(error) if status != 500 else "an unexpected error", request_id)
+    response = error_body(
+        status, error.code, message_of(error, request_id), request_id, field=getattr(error, "field", None)
+    )
     retry_after_s = getattr(error, "retry_after_s", None)
     if retry_after_s is not None:
         response.headers["Retry-After"] = str(max(1, math.ceil(retry_after_s)))
@@ -141,8 +157,24 @@ def status_of(error: RAGentsError) -> int:
     return next((status for kind, status in STATUS if isinstance(error, kind)), 500)
 
 
-def error_body(status: int, code: str, message: str, request_id: str) -> Response:
-    return json_response({"error": message, "code": code, "request_id": request_id}, status=status)
+def message_of(error: RAGentsError, request_id: str) -> str:
+    """What the caller is told; the log has what is our side's fault."""
+    status = status_of(error)
+    if status >= 500:
+        log.warning("request %s: %d %s: %s", request_id, status, error.code, error)
+    return str(error) if status != 500 or isinstance(error, InternalError) else "an unexpected error"
+
+
+def error_body(status: int, code: str, message: str, request_id: str, *, field: str | None = None) -> Response:
+    return json_response(error_value(status, code, message, request_id, field=field), status=status)
+
+
+def error_value(status: int, code: str, message: str, request_id: str, *, field: str | None = None) -> dict[str, Any]:
+    """An error as JSON: in our shape, or in OpenAI's for those who asked at /v1."""
+    if not current_request().openai:
+        return {"error": message, "code": code, "request_id": request_id}
+    kind = OPENAI_TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    return {"error": {"message": message, "type": kind, "param": field, "code": code}, "request_id": request_id}
 
 
 def parse(model: type[M], content_type: str, body: bytes) -> M:

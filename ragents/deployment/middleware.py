@@ -6,7 +6,6 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,9 +16,10 @@ from ragents.deployment.http import (
     PayloadTooLarge,
     RequestContext,
     enter_request,
-    error_body,
     error_response,
+    error_value,
     idempotency_key_from,
+    internal,
     request_id_from,
 )
 from ragents.errors import RAGentsError
@@ -83,7 +83,7 @@ class Front:
             return
         headers = dict(scope["headers"])
         request_id = request_id_from(headers.get(b"x-request-id", b"").decode("latin-1"))
-        context = RequestContext(request_id, Principal())
+        context = RequestContext(request_id, Principal(), openai=scope["path"].startswith("/v1/"))
         enter_request(context)
         answer = _Answer(scope, send, context, headers)
         body = _Body(receive, self._max_body_bytes, headers)
@@ -97,12 +97,10 @@ class Front:
         except RAGentsError as error:
             if not answer.started:
                 await self._refuse(error, context, scope, receive, answer)
-        except Exception:
-            log.exception("request %s failed", request_id)
+        except Exception as error:
+            told = internal(error, request_id)
             if not answer.started:
-                context.answered = True
-                message = "an unexpected error; the log has it under the request id"
-                await error_body(500, "internal_error", message, request_id)(scope, receive, answer.send)
+                await self._refuse(told, context, scope, receive, answer)
         if self._access_log:
             access.info(
                 "%s %s %s %.1f ms %s", scope["method"], scope["path"], answer.status, context.latency_ms, request_id
@@ -216,8 +214,7 @@ class _Answer:
         code, message = FOREIGN_ERRORS.get(
             status, ("internal_error" if status >= 500 else "invalid_input", _said(body))
         )
-        error: dict[str, Any] = {"error": message, "code": code, "request_id": self._context.request_id}
-        return json.dumps(error).encode()
+        return json.dumps(error_value(status, code, message, self._context.request_id)).encode()
 
 
 def _said(body: bytes) -> str:

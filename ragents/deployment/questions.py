@@ -3,15 +3,27 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ragents.agents.types import AgentAnswer, Turn
+from langchain_core.messages import BaseMessage
+
+from ragents.agents.speech import Speech
+from ragents.agents.types import AgentAnswer, AgentEvent, Turn
 from ragents.deployment.admission import Admission, Priority
 from ragents.deployment.app import App
-from ragents.deployment.http import RequestContext, current_request, parse_value, status_of
+from ragents.deployment.http import (
+    RequestContext,
+    current_request,
+    error_value,
+    internal,
+    message_of,
+    parse_value,
+    status_of,
+)
 from ragents.deployment.observability.metrics import Metrics
+from ragents.deployment.runs import Event, Run, Runs
 from ragents.deployment.schemas import (
     Asking,
     BatchRequest,
@@ -20,6 +32,8 @@ from ragents.deployment.schemas import (
     QueryRequest,
     QueryResponse,
     ResumeRequest,
+    SourceOut,
+    StreamedResponse,
     TableQueryRequest,
     TableQueryResponse,
 )
@@ -33,14 +47,16 @@ class Questions:
         self._app = app
         self._metrics = metrics
         self._limits = app.config.serving
+        self.runs = Runs(grace_s=self._limits.resume_grace_s)
         self._admission = Admission(
             max_in_flight=self._limits.max_in_flight,
             max_queue=self._limits.max_queue,
             queue_timeout_s=self._limits.queue_timeout_s,
         )
 
-    async def query(self, request: QueryRequest) -> QueryResponse:
-        answer, fields = await self._ask(request, collection=request.collection, top_k=request.top_k)
+    async def query(self, request: QueryRequest, *, history: Sequence[BaseMessage] = ()) -> QueryResponse:
+        """`history`: what a client that keeps its conversations itself says was said before."""
+        answer, fields = await self._ask(request, collection=request.collection, top_k=request.top_k, history=history)
         return QueryResponse(**fields, cached=answer.response.cached)
 
     async def table_query(self, request: TableQueryRequest) -> TableQueryResponse:
@@ -60,6 +76,35 @@ class Questions:
         )
         return QueryResponse(**fields, cached=answer.response.cached)
 
+    async def stream(self, request: QueryRequest, *, history: Sequence[BaseMessage] = ()) -> AsyncGenerator[Event]:
+        """The events of an answer while it is written. Raises what goes wrong before the first."""
+        context = current_request()
+
+        async def work(run: Run) -> None:
+            last: AgentEvent | None = None
+
+            async def emit(event: AgentEvent) -> None:
+                nonlocal last
+                if event.kind == "done":
+                    last = event
+                else:
+                    await run.put(event.kind, _shown(event))
+
+            speech = Speech(emit)
+            answer, fields = await self._ask(request, collection=request.collection, top_k=request.top_k, speech=speech)
+            await speech.end(answer)
+            retracted = list(last.retracted) if last else []
+            done = StreamedResponse(**fields, cached=answer.response.cached, retracted=retracted)
+            await run.put("done", done.model_dump(mode="json"))
+
+        def told(error: Exception) -> dict[str, Any]:
+            known = error if isinstance(error, RAGentsError) else internal(error, context.request_id)
+            message = message_of(known, context.request_id)
+            return error_value(status_of(known), known.code, message, context.request_id)
+
+        await self.runs.start(context.request_id, context.principal, work, told=told)
+        return self.runs.read(context.request_id, context.principal)
+
     async def batch(self, request: BatchRequest) -> BatchResponse:
         if len(request.requests) > self._limits.max_batch_size:
             raise InputError(
@@ -78,7 +123,13 @@ class Questions:
             return ErrorOut(error=message, code=error.code)
 
     async def _ask(
-        self, request: Asking, *, collection: str | None, top_k: int | None
+        self,
+        request: Asking,
+        *,
+        collection: str | None,
+        top_k: int | None,
+        history: Sequence[BaseMessage] = (),
+        speech: Speech | None = None,
     ) -> tuple[AgentAnswer, dict[str, Any]]:
         self._check_length(request.query)
         context = current_request()
@@ -90,11 +141,12 @@ class Questions:
             max_tokens=request.max_tokens,
             use_cache=request.use_cache,
             id=context.idempotency_key or str(uuid.uuid4()),
+            history=tuple(history),
         )
 
         async def ask() -> AgentAnswer:
             return await self._app.conversations.ask(
-                request.query, agent_type=request.agent_type, thread_id=request.thread_id, turn=turn
+                request.query, agent_type=request.agent_type, thread_id=request.thread_id, turn=turn, speech=speech
             )
 
         return await self._admitted(request.agent_type, request.priority, ask)
@@ -128,6 +180,13 @@ class Questions:
             raise InputError(
                 f"{field} has {len(query)} characters; at most {limit} are taken: write a shorter one", field=field
             )
+
+
+def _shown(event: AgentEvent) -> dict[str, Any]:
+    if event.found is None:
+        return {"text": event.text}
+    sources = [SourceOut.model_validate(asdict(source)).model_dump(mode="json") for source in event.found.sources]
+    return {"sources": sources, "confidence": round(event.found.confidence, 4)}
 
 
 def _fields(answer: AgentAnswer, context: RequestContext, queue_ms: float) -> dict[str, Any]:

@@ -11,10 +11,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ragents.deployment.chat import ChatRequest, chunks, completion, model_card
 from ragents.deployment.http import current_request, parse, respond
-from ragents.deployment.schemas import ResumeRequest
+from ragents.deployment.schemas import QueryRequest, ResumeRequest
+from ragents.deployment.sse import data_stream, event_stream, last_event_id
 from ragents.deployment.state import State
-from ragents.errors import InputError
+from ragents.errors import InputError, NotFound
 from ragents.rag.cache.types import LayerStats
 from ragents.rag.types import StoredDocument
 
@@ -56,8 +58,39 @@ def create_routes(state: State) -> Starlette:
 
         return await respond(work)
 
+    async def stream(request: Request) -> Response:
+        async def work() -> Response:
+            asked = parse(QueryRequest, request.headers.get("content-type", ""), await request.body())
+            return event_stream(await state.questions.stream(asked))
+
+        return await respond(work)
+
+    async def events(request: Request) -> Response:
+        async def work() -> Response:
+            run, principal, after = request.path_params["run_id"], current_request().principal, last_event_id(request)
+            state.questions.runs.find(run, principal)
+            return event_stream(state.questions.runs.read(run, principal, after=after))
+
+        return await respond(work)
+
+    async def chat(request: Request) -> Response:
+        async def work() -> Response | dict[str, Any]:
+            asked = parse(ChatRequest, request.headers.get("content-type", ""), await request.body())
+            question, history = asked.question()
+            if not asked.stream:
+                return completion(await state.questions.query(question, history=history))
+            events = await state.questions.stream(question, history=history)
+            return data_stream(chunks(events, model=asked.model, include_usage=asked.include_usage))
+
+        return await respond(work)
+
     return Starlette(
         routes=[
+            Route("/query/stream", stream, methods=["POST"]),
+            Route("/runs/{run_id}/events", events, methods=["GET"]),
+            Route("/v1/chat/completions", chat, methods=["POST"]),
+            Route("/v1/models", endpoint(models), methods=["GET"]),
+            Route("/v1/models/{name}", endpoint(model), methods=["GET"]),
             Route("/health", health, methods=["GET"]),
             Route("/agents", endpoint(agents), methods=["GET"]),
             Route("/cache/stats", endpoint(cache_stats), methods=["GET"]),
@@ -78,6 +111,17 @@ async def agents(app: "App", request: Request) -> dict[str, Any]:
         name: {"description": agent.description, "available": True, "reason": None} for name, agent in known.items()
     }
     return {"agents": list(known), "details": details}
+
+
+async def models(app: "App", request: Request) -> dict[str, Any]:
+    return {"object": "list", "data": [model_card(name) for name in app.conversations.agents]}
+
+
+async def model(app: "App", request: Request) -> dict[str, Any]:
+    name = request.path_params["name"]
+    if name not in app.conversations.agents:
+        raise NotFound("model", name)
+    return model_card(name)
 
 
 async def cache_stats(app: "App", request: Request) -> dict[str, Any]:

@@ -149,6 +149,12 @@ class QueryResponse(Answered):
     cached: str | None = Field(description='null, "answer" or "semantic"')
 
 
+class StreamedResponse(QueryResponse):
+    """The event "done" of POST /query/stream."""
+
+    retracted: list[str] = Field(description="sentences that came as tokens and did not stand up to the last check")
+
+
 class TableQueryResponse(Answered):
     cached: bool
     cache_layer: str | None

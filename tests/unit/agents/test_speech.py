@@ -1,5 +1,6 @@
 """What a reader sees of an answer while it is written."""
 
+import itertools
 import re
 
 from hypothesis import given
@@ -11,13 +12,15 @@ from ragents.rag.answering import check_citations
 from ragents.rag.types import RAGResponse, Source
 
 SOURCES = tuple(Source(f"s{n}", "d", "u", "t", "Some text of it.", 1.0) for n in range(3))
-texts = st.lists(st.sampled_from(list("ab.[],! \n\t1239") + ["[1]", "[9]", "[1, 2]", "[1,9]"]), max_size=40).map("".join)
+texts = st.lists(st.sampled_from([*list("ab.[],! \n\t1239"), "[1]", "[9]", "[1, 2]", "[1,9]"]), max_size=40).map(
+    "".join
+)
 
 
 def streamed(text: str, cuts: list[int]) -> str:
     filtered = MarkerFilter(len(SOURCES))
     edges = [0, *sorted(cut % (len(text) + 1) for cut in cuts), len(text)]
-    return "".join(filtered.add(text[a:b]) for a, b in zip(edges, edges[1:], strict=False)) + filtered.end()
+    return "".join(filtered.add(text[a:b]) for a, b in itertools.pairwise(edges)) + filtered.end()
 
 
 @given(texts, st.lists(st.integers(0, 1000), max_size=20))
