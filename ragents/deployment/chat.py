@@ -146,7 +146,7 @@ def model_card(name: str) -> dict[str, Any]:
 
 
 def _message(number: int, message: ChatMessage) -> "BaseMessage":
-    from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+    from langchain_core.messages import AIMessage, HumanMessage, SystemMessage  # noqa: PLC0415  # see the imports
 
     text = message.content or ""
     if isinstance(text, list):

@@ -1,31 +1,36 @@
 """What every Ledger does, over every backend."""
 
 import asyncio
+import base64
 import uuid
 from collections.abc import AsyncIterator
 
 import pytest
+from pydantic import SecretStr
 
 from ragents.agents.checkpointing import CheckpointConfig, open_thread_state
-from ragents.agents.tools import Entry, Ledger, MemoryLedger
+from ragents.agents.tools import Entry, Ledger
 from ragents.agents.types import ThreadKey
+from ragents.errors import CheckpointRefused
 
 BACKENDS = ["memory", "postgres", "redis"]
 
 
 @pytest.fixture(params=BACKENDS)
-async def ledger(request: pytest.FixtureRequest) -> AsyncIterator[Ledger]:
+def config(request: pytest.FixtureRequest) -> CheckpointConfig:
     match request.param:
-        case "memory":
-            yield MemoryLedger()
         case "postgres":
-            config = CheckpointConfig(postgres_url=request.getfixturevalue("migrated"))
-            async with open_thread_state(config) as state:
-                yield state.ledger
+            return CheckpointConfig(postgres_url=request.getfixturevalue("migrated"))
         case "redis":
-            config = CheckpointConfig(backend="redis", redis_url=request.getfixturevalue("redis_url"))
-            async with open_thread_state(config) as state:
-                yield state.ledger
+            return CheckpointConfig(backend="redis", redis_url=request.getfixturevalue("redis_url"))
+        case _:
+            return CheckpointConfig(backend="memory")
+
+
+@pytest.fixture
+async def ledger(config: CheckpointConfig) -> AsyncIterator[Ledger]:
+    async with open_thread_state(config) as state:
+        yield state.ledger
 
 
 @pytest.fixture
@@ -82,3 +87,14 @@ async def test_a_forgotten_thread_begins_anew_and_no_other_does(ledger: Ledger, 
     await ledger.forget(ThreadKey(thread.tenant, "never was"))
     assert await ledger.begin(thread, "key") == Entry("new")
     assert await ledger.begin(kept, "key") == Entry("started")
+
+
+@pytest.mark.parametrize("config", ["postgres", "redis"], indirect=True)
+async def test_with_a_key_the_store_holds_no_result_in_plain(config: CheckpointConfig, thread: ThreadKey) -> None:
+    key = SecretStr(base64.b64encode(b"k" * 32).decode())
+    async with open_thread_state(config.model_copy(update={"encryption_keys": [key]})) as state:
+        await state.ledger.finish(thread, "key", "sent")
+        assert await state.ledger.begin(thread, "key") == Entry("done", "sent")
+    async with open_thread_state(config) as state:
+        with pytest.raises(CheckpointRefused):
+            await state.ledger.begin(thread, "key")

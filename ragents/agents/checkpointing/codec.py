@@ -21,6 +21,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from ragents.agents.types import ThreadKey
 from ragents.errors import CheckpointRefused
 
 COMPRESS_ABOVE = 512
@@ -119,6 +120,11 @@ class Codec:
             self._zstd.decompressor = zstandard.ZstdDecompressor()
         decompressor: zstandard.ZstdDecompressor = self._zstd.decompressor
         return decompressor
+
+
+def call_place(thread: ThreadKey, key: str) -> tuple[str, ...]:
+    """Where the ledger keeps the result of a tool's call."""
+    return (thread.tenant, thread.thread, "call", key)
 
 
 def _bound(place: Sequence[str]) -> bytes:

@@ -14,6 +14,7 @@ from ragents.errors import ConfigError
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
+    from ragents.agents.checkpointing.codec import Codec
     from ragents.agents.checkpointing.leases import Leases
     from ragents.agents.tools.ledger import Ledger
     from ragents.postgres import Connections
@@ -103,7 +104,6 @@ def _memory(config: CheckpointConfig) -> ThreadState:
 @asynccontextmanager
 async def _postgres(config: CheckpointConfig, shared: "Connections | None") -> AsyncIterator[ThreadState]:
     from ragents.agents.checkpointing import postgres
-    from ragents.agents.checkpointing.codec import Codec
     from ragents.agents.checkpointing.postgres.migrate import check_threads
     from ragents.agents.checkpointing.serializer import strict_serializer
 
@@ -119,24 +119,24 @@ async def _postgres(config: CheckpointConfig, shared: "Connections | None") -> A
             raise ConfigError("checkpoint.postgres_url is not set and the store has no Postgres; set it")
         if config.ttl_s is not None:
             await stack.enter_async_context(postgres.sweeping(connections, every_s=config.sweep_every_s))
+        codec, serde = _codec(config), strict_serializer(config.allowed_types)
         saver = postgres.PostgresCheckpointSaver(
             connections,
-            serde=strict_serializer(config.allowed_types),
-            codec=Codec(compress=config.enable_compression, keys=config.keys),
+            serde=serde,
+            codec=codec,
             keep=config.max_checkpoints_per_thread,
             ttl_s=config.ttl_s,
         )
         leases = postgres.PostgresLeases(connections, ttl_s=config.ttl_s)
-        yield ThreadState(saver, leases, postgres.PostgresLedger(connections))
+        yield ThreadState(saver, leases, postgres.PostgresLedger(connections, serde=serde, codec=codec))
 
 
 @asynccontextmanager
 async def _redis(config: CheckpointConfig) -> AsyncIterator[ThreadState]:
     from ragents.agents.checkpointing import redis
-    from ragents.agents.checkpointing.codec import Codec
     from ragents.agents.checkpointing.serializer import strict_serializer
 
-    codec, serde = Codec(compress=config.enable_compression, keys=config.keys), strict_serializer(config.allowed_types)
+    codec, serde = _codec(config), strict_serializer(config.allowed_types)
     async with redis.open_redis(config) as client:
         server = redis.Server(client, timeout_s=config.statement_timeout_s, at_once=config.pool_size)
         saver = redis.RedisCheckpointSaver(
@@ -144,6 +144,12 @@ async def _redis(config: CheckpointConfig) -> AsyncIterator[ThreadState]:
         )
         ledger = redis.RedisLedger(server, serde=serde, codec=codec, ttl_s=config.ttl_s)
         yield ThreadState(saver, redis.RedisLeases(server), ledger)
+
+
+def _codec(config: CheckpointConfig) -> "Codec":
+    from ragents.agents.checkpointing.codec import Codec
+
+    return Codec(compress=config.enable_compression, keys=config.keys)
 
 
 async def _migrate_if_allowed(dsn: str) -> None:

@@ -5,7 +5,10 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from ragents.agents.checkpointing.postgres.text import from_text, to_text
+from langgraph.checkpoint.serde.base import SerializerProtocol
+
+from ragents.agents.checkpointing.codec import Codec, call_place
+from ragents.agents.checkpointing.postgres.text import to_text
 from ragents.agents.tools.ledger import Entry
 from ragents.agents.types import ThreadKey
 from ragents.errors import RAGentsError
@@ -44,22 +47,27 @@ class PostgresLeases:
 
 
 class PostgresLedger:
-    """See ragents.agents.tools.ledger."""
+    """See ragents.agents.tools.ledger. Results are compressed and encrypted like checkpoints."""
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, *, serde: SerializerProtocol, codec: Codec) -> None:
         self._connections = connections
+        self._serde = serde
+        self._codec = codec
 
     async def begin(self, thread: ThreadKey, key: str) -> Entry:
         async with self._connections.use() as db:
             row = await db.fetchrow(
                 "SELECT * FROM ragents_threads.begin_call($1, $2, $3)", *_where(thread), to_text(key)
             )
-        return Entry(row["state"], None if row["result"] is None else from_text(row["result"]))
+        if row["result"] is None:
+            return Entry(row["state"])
+        return Entry(row["state"], self._codec.decode(self._serde, row["result"], call_place(thread, key)))
 
     async def finish(self, thread: ThreadKey, key: str, result: str) -> None:
+        sealed = self._codec.encode(self._serde, result, call_place(thread, key))
         async with self._connections.use() as db:
             await db.fetchval(
-                "SELECT ragents_threads.finish_call($1, $2, $3, $4)", *_where(thread), to_text(key), to_text(result)
+                "SELECT ragents_threads.finish_call($1, $2, $3, $4)", *_where(thread), to_text(key), sealed
             )
 
     async def forget(self, thread: ThreadKey) -> None:

@@ -2,7 +2,7 @@
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from ragents.agents.checkpointing.codec import Codec
+from ragents.agents.checkpointing.codec import Codec, call_place
 from ragents.agents.checkpointing.redis.keys import joined, thread_keys
 from ragents.agents.checkpointing.redis.scripts import Script, Server
 from ragents.agents.tools.ledger import Entry
@@ -29,17 +29,13 @@ class RedisLedger:
             return Entry("new")
         if not noted:
             return Entry("started")
-        return Entry("done", self._codec.decode(self._serde, noted, _place(thread, key)))
+        return Entry("done", self._codec.decode(self._serde, noted, call_place(thread, key)))
 
     async def finish(self, thread: ThreadKey, key: str, result: str) -> None:
         """The first result stays."""
-        sealed = self._codec.encode(self._serde, result, _place(thread, key))
+        sealed = self._codec.encode(self._serde, result, call_place(thread, key))
         keys = thread_keys(thread.tenant, thread.thread)
         await self._server.run(FINISH, keys, [self._ttl_ms, joined(key), sealed], again=True)
 
     async def forget(self, thread: ThreadKey) -> None:
         await self._server.run(FORGET, thread_keys(thread.tenant, thread.thread), [], again=True)
-
-
-def _place(thread: ThreadKey, key: str) -> tuple[str, ...]:
-    return (thread.tenant, thread.thread, "call", key)

@@ -65,7 +65,7 @@ CREATE TABLE ragents_threads.langgraph_ledger (
     tenant     text COLLATE "C" NOT NULL,
     thread_id  text COLLATE "C" NOT NULL,
     key        text COLLATE "C" NOT NULL,
-    result     text,
+    result     bytea,
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant, thread_id, key)
 );
@@ -521,7 +521,7 @@ END $$;
 
 
 -- Begin a call under a key: state 'new' for the first caller, 'started' while it runs (or crashed), 'done' with result.
-CREATE FUNCTION ragents_threads.begin_call(p_tenant text, p_thread text, p_key text, OUT state text, OUT result text)
+CREATE FUNCTION ragents_threads.begin_call(p_tenant text, p_thread text, p_key text, OUT state text, OUT result bytea)
 LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM set_config('ragents.tenant', p_tenant, true);
@@ -538,7 +538,7 @@ END $$;
 
 
 -- The first result stays.
-CREATE FUNCTION ragents_threads.finish_call(p_tenant text, p_thread text, p_key text, p_result text)
+CREATE FUNCTION ragents_threads.finish_call(p_tenant text, p_thread text, p_key text, p_result bytea)
 RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM set_config('ragents.tenant', p_tenant, true);
