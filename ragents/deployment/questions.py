@@ -47,7 +47,7 @@ class Questions:
         self._app = app
         self._metrics = metrics
         self._limits = app.config.serving
-        self.runs = Runs(grace_s=self._limits.resume_grace_s)
+        self.runs = Runs(grace_s=self._limits.resume_grace_s, log=app.threads.runs)
         self._admission = Admission(
             max_in_flight=self._limits.max_in_flight,
             max_queue=self._limits.max_queue,

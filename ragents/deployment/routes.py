@@ -67,9 +67,8 @@ def create_routes(state: State) -> Starlette:
 
     async def events(request: Request) -> Response:
         async def work() -> Response:
-            run, principal, after = request.path_params["run_id"], current_request().principal, last_event_id(request)
-            state.questions.runs.find(run, principal)
-            return event_stream(state.questions.runs.read(run, principal, after=after))
+            run, after = request.path_params["run_id"], last_event_id(request)
+            return event_stream(await state.questions.runs.find(run, current_request().principal, after=after))
 
         return await respond(work)
 

@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from ragents.deployment.runs import MAX_UNREAD, Run, Runs
+from ragents.deployment.runs import Run, Runs
+from ragents.deployment.runs.run import MAX_UNREAD
 from ragents.errors import Conflict, NotFound
 from ragents.principal import ANONYMOUS, Principal
 
@@ -124,7 +125,7 @@ async def test_a_reader_who_comes_back_in_time_goes_on_without_a_second_run() ->
     with pytest.raises(Conflict):
         await runs.start("r", ANONYMOUS, work, told=told)
     with pytest.raises(NotFound):
-        runs.find("r", Principal("default", "somebody else"))
+        await runs.find("r", Principal("default", "somebody else"))
     seen += [event async for event in runs.read("r", ANONYMOUS, after=seen[-1].id)]
     assert [event.id for event in seen] == [1, 2, 3, 4]
     assert started == 1
@@ -150,7 +151,7 @@ async def test_a_run_that_nobody_comes_back_for_is_cancelled(grace_s: float) -> 
     await events.aclose()
     await asyncio.wait_for(cancelled.wait(), 5)
     with pytest.raises(NotFound):
-        runs.find("r", ANONYMOUS)
+        await runs.find("r", ANONYMOUS)
 
 
 async def test_an_error_after_the_first_event_is_an_event() -> None:

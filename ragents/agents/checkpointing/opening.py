@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ragents.agents.checkpointing.codec import Codec
     from ragents.agents.checkpointing.leases import Leases
+    from ragents.agents.checkpointing.run_log import RunLog
     from ragents.agents.tools.ledger import Ledger
     from ragents.postgres import Connections
 
@@ -27,6 +28,8 @@ class ThreadState:
     saver: "BaseCheckpointSaver[str]"
     leases: "Leases"
     ledger: "Ledger"
+    runs: "RunLog | None" = None
+    """None in memory, where no other server could read it"""
 
     async def forget(self, tenant: str, thread: str) -> None:
         """Erase a thread: checkpoints, writes, ledger and lease."""
@@ -127,8 +130,12 @@ async def _postgres(config: CheckpointConfig, shared: "Connections | None") -> A
             keep=config.max_checkpoints_per_thread,
             ttl_s=config.ttl_s,
         )
-        leases = postgres.PostgresLeases(connections, ttl_s=config.ttl_s)
-        yield ThreadState(saver, leases, postgres.PostgresLedger(connections, serde=serde, codec=codec))
+        yield ThreadState(
+            saver,
+            postgres.PostgresLeases(connections, ttl_s=config.ttl_s),
+            postgres.PostgresLedger(connections, serde=serde, codec=codec),
+            postgres.PostgresRunLog(connections, serde=serde, codec=codec),
+        )
 
 
 @asynccontextmanager
@@ -143,7 +150,8 @@ async def _redis(config: CheckpointConfig) -> AsyncIterator[ThreadState]:
             server, serde=serde, codec=codec, ttl_s=config.ttl_s, max_checkpoints=config.max_checkpoints_per_thread
         )
         ledger = redis.RedisLedger(server, serde=serde, codec=codec, ttl_s=config.ttl_s)
-        yield ThreadState(saver, redis.RedisLeases(server), ledger)
+        runs = redis.RedisRunLog(server, serde=serde, codec=codec)
+        yield ThreadState(saver, redis.RedisLeases(server), ledger, runs)
 
 
 def _codec(config: CheckpointConfig) -> "Codec":

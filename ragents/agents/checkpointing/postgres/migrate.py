@@ -8,7 +8,7 @@ from ragents.postgres import migrations as runner
 from ragents.postgres.migrations import Migration, migrating, quoted
 
 SCHEMA = "ragents_threads"
-TABLES = ("checkpoints", "writes", "blobs", "threads", "ledger")
+TABLES = ("checkpoints", "writes", "blobs", "threads", "ledger", "runs", "events")
 
 
 def load_migrations() -> list[Migration]:

@@ -27,6 +27,12 @@ def thread_keys(tenant: str, thread: str) -> tuple[str, str, str]:
     return f"{slot}:rows", f"{slot}:index", f"{slot}:lease"
 
 
+def log_keys(tenant: str, run: str) -> tuple[str, str]:
+    """The events of a run, and what is known of it: the KEYS of append_events.lua."""
+    slot = f"ragents:{{run:{quoted(tenant)}:{quoted(run)}}}"
+    return f"{slot}:events", f"{slot}:about"
+
+
 def threads_key(tenant: str) -> str:
     """The tenant's threads; not in their slots."""
     return f"ragents:threads:{quoted(tenant)}"
