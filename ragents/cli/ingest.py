@@ -65,7 +65,7 @@ async def ingest_paths(
     from ragents.deployment.app import open_app
 
     async with open_app(config) as app:
-        with _progress(quiet=quiet) as on_progress:
+        with progress_bar(quiet=quiet) as on_progress:
             report = await ingestion.ingest(
                 paths,
                 store=app.store,
@@ -81,7 +81,7 @@ async def ingest_paths(
 
 
 @contextmanager
-def _progress(*, quiet: bool) -> Iterator["OnProgress"]:
+def progress_bar(*, quiet: bool) -> Iterator["OnProgress"]:
     bar = Progress(
         SpinnerColumn(),
         MofNCompleteColumn(),

@@ -1,4 +1,4 @@
-"""A chat server of OpenAI's kind that streams slowly when asked to, and notes who hangs up. In a thread of its own, on a free port."""
+"""A chat server of OpenAI's kind: streams slowly when asked to, and notes who hangs up. A thread, on a free port."""
 
 import asyncio
 import json

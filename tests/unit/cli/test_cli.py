@@ -24,7 +24,7 @@ def _doubles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["serve", "ingest", "query", "delete", "doctor", "db", "db migrate", "agents", "agents draw"]
+    "command", ["serve", "ingest", "query", "delete", "eval", "doctor", "db", "db migrate", "agents", "agents draw"]
 )
 def test_every_command_has_a_help_text(command: str) -> None:
     result = RUNNER.invoke(cli, [*command.split(), "--help"])
@@ -48,6 +48,10 @@ def test_the_version_is_told() -> None:
         (["ingest", "nowhere"], 1, "does not exist"),
         (["delete", "nothing.md"], 1, "no document 'nothing.md'"),
         (["db", "migrate"], 2, "has no schema"),
+        (["eval"], 2, "give a BEIR folder"),
+        (["eval", "nowhere"], 1, "corpus.jsonl is missing"),
+        (["eval", "nowhere", "--fail-under", "ndcg=1"], 2, "hybrid.ndcg@10"),
+        (["eval", "--answers", "nowhere.jsonl"], 1, "nowhere.jsonl"),
     ],
 )
 def test_what_goes_wrong_is_one_line_and_a_status(arguments: list[str], status: int, words: str) -> None:
@@ -103,3 +107,21 @@ def test_agents_are_listed_and_drawn(tmp_path: Path) -> None:
 
 def test_an_answer_to_an_agent_needs_its_thread() -> None:
     assert RUNNER.invoke(cli, ["query", "5 March", "--resume"]).exit_code == 2
+
+
+def test_a_test_collection_is_measured_and_can_fail(tmp_path: Path) -> None:
+    texts = {"d1": "The sky is blue.", "d2": "Grass is green.", "d3": "Snow is white."}
+    records = [json.dumps({"_id": name, "title": "", "text": text}) for name, text in texts.items()]
+    (tmp_path / "corpus.jsonl").write_text("\n".join([*records, '{"_id": "d4", "title": "", "text": ""}']))
+    (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "What is green?"}\n')
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\td2\t1\n")
+    result = RUNNER.invoke(cli, ["eval", str(tmp_path), "--json", "--fail-under", "lexical.mrr@10=1"])
+    assert result.exit_code == 0, result.output
+    modes = json.loads(result.stdout)["modes"]
+    assert set(modes) == {"dense", "lexical", "hybrid"}
+    assert modes["lexical"]["ndcg@10"] == 1.0
+    assert set(modes["hybrid"]) == {"ndcg@10", "recall@100", "mrr@10", "ms_per_query"}
+    shown = RUNNER.invoke(cli, ["eval", str(tmp_path), "--fail-under", "dense.recall@100=1.1"])
+    assert shown.exit_code == 1
+    assert "below 1.1" in shown.output
