@@ -18,7 +18,8 @@ RAGentsError
 ├── DocumentError               a file that cannot be read, with the reason
 └── BackendUnavailable          a needed neighbour is down
     ├── StoreUnavailable
-    └── ModelUnavailable
+    ├── ModelUnavailable
+    └── RerankerUnavailable     (the answer goes on without it, and says so)
 """
 
 from typing import ClassVar, Literal
@@ -151,3 +152,8 @@ class ModelUnavailable(BackendUnavailable):
 
     def __init__(self, detail: str, *, retry_after_s: float = 5.0) -> None:
         super().__init__("llm", detail, retry_after_s=retry_after_s)
+
+
+class RerankerUnavailable(BackendUnavailable):
+    def __init__(self, detail: str) -> None:
+        super().__init__("reranker", detail)

@@ -30,6 +30,8 @@ from ragents.rag.answering import PROMPT_VERSION
 from ragents.rag.cache import CacheScope, RAGCache
 from ragents.rag.types import Usage
 
+PASSING = ("stopped", "not reranked")
+"""How notes begin that speak of this moment, and not of the question."""
 GLANCE_S = 0.5
 """A lease taken only to see whether somebody else holds the thread."""
 
@@ -93,8 +95,8 @@ class Conversations:
                 await agent.append_turn(query, response, thread_id=thread, turn=turn, fence=fence)
                 return AgentAnswer(thread, agent.name, response)
             answer = await agent.process_message(query, thread_id=thread, turn=turn, fence=fence, speech=speech)
-            # A question asked back and an answer cut short are of this turn only.
-            if answer.pending is None and not any(note.startswith("stopped") for note in answer.response.notes):
+            # A question asked back is of this turn only, and so is an answer that was cut short or lacks a step.
+            if answer.pending is None and not any(note.startswith(PASSING) for note in answer.response.notes):
                 await self.cache.cache_answer(query.strip(), answer.response, scope=scope)
             return answer
 

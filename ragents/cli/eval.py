@@ -84,7 +84,7 @@ def evaluate(
 
 async def _search_all(
     directory: Path, split: str, collection: str | None, principal: "Principal", config: Path | None, *, quiet: bool
-) -> "dict[SearchMode, Scores]":
+) -> "dict[str, Scores]":
     from ragents import evaluation, ingestion
     from ragents.deployment.app import open_app
 
@@ -104,17 +104,19 @@ async def _search_all(
         for failure in report.failures:
             if failure.reason != "empty":  # a document without text can be found by nothing; collections have some
                 raise InputError(f"{dataset.corpus}: {failure.uri}: {failure.detail}")
+        modes: dict[str, SearchMode] = {mode: mode for mode in MODES}
+        if app.engine.reranking is not None:
+            modes["reranked"] = "hybrid"
         scores = {}
-        with _track(quiet=quiet, total=len(MODES) * len(dataset.queries)) as (bar, task):
-            for mode in MODES:
-                bar.update(task, description=mode)
-                scores[mode] = await evaluation.measure(
-                    dataset, _searching(app, mode, name, principal), on_query=lambda: bar.advance(task)
-                )
+        with _track(quiet=quiet, total=len(modes) * len(dataset.queries)) as (bar, task):
+            for label, mode in modes.items():
+                bar.update(task, description=label)
+                search = _searching(app, mode, name, principal, rerank=label == "reranked")
+                scores[label] = await evaluation.measure(dataset, search, on_query=lambda: bar.advance(task))
     return scores
 
 
-def _searching(app: "App", mode: SearchMode, collection: str, principal: "Principal") -> Any:
+def _searching(app: "App", mode: SearchMode, collection: str, principal: "Principal", *, rerank: bool) -> Any:
     """One mode as the service searches, but for the number of results."""
     from ragents.rag.store.types import SearchQuery
 
@@ -132,6 +134,12 @@ def _searching(app: "App", mode: SearchMode, collection: str, principal: "Princi
             dense_weight=rag.dense_weight,
         )
         sources = await app.store.search(query, principal=principal)
+        if rerank and app.engine.reranking is not None:
+            first = sources[: app.engine.reranking.candidates]
+            best, note = await app.engine.reranking.best(text, first, len(first))
+            if note is not None:
+                raise InputError(f"{note}; raise rerank.timeout_s: a query without it would be measured as one with it")
+            sources = [*best, *sources[len(first) :]]
         return [(source.uri.partition("#")[2], source.score) for source in sources]
 
     return search
@@ -189,6 +197,8 @@ def _bound(text: str, known: Mapping[str, Sequence[str]]) -> tuple[str, str, flo
 def _check(found: Mapping[str, Mapping[str, float | None]], bounds: Sequence[tuple[str, str, float]]) -> None:
     failed = False
     for mode, measure, least in bounds:
+        if mode not in found:
+            raise typer.BadParameter("--fail-under reranked: no reranker is configured; set rerank.provider")
         value = found[mode][measure]
         if value is None or value < least:
             console.print(f"[bold red]{mode} {measure} is {value}, below {least:g}[/]", highlight=False)

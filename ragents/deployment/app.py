@@ -26,6 +26,7 @@ from ragents.llm.client import LLMClient, NamedModel
 from ragents.llm.types import ModelConfig
 from ragents.rag.cache import RAGCache, get_cache
 from ragents.rag.engine import RAGEngine
+from ragents.rag.rerank import open_reranking
 from ragents.rag.store import open_store
 from ragents.rag.store.pgvector import PgVectorStore, migrate
 from ragents.rag.store.types import StoreConfig, VectorStore
@@ -75,7 +76,10 @@ async def open_app(config: ServiceConfig) -> AsyncIterator[App]:
         stack.push_async_callback(cache.close)
         cached_embedder = CachedEmbedder(encoder, cache)
         llm = create_llm_client(config.llm, embedder=cached_embedder)
-        engine = RAGEngine(embedder=cached_embedder, store=store, config=config.rag, cache=cache, llm=llm)
+        reranking = await stack.enter_async_context(open_reranking(config.rerank))
+        engine = RAGEngine(
+            embedder=cached_embedder, store=store, config=config.rag, cache=cache, llm=llm, reranking=reranking
+        )
         agents = create_agents(llm=llm, engine=engine, threads=threads, config=config.agents)
         yield App(
             config=config,

@@ -10,6 +10,7 @@ from ragents.deployment.serving import ObservabilityConfig, ServingConfig
 from ragents.embeddings.types import EmbeddingConfig
 from ragents.llm.types import ModelConfig
 from ragents.rag.cache.types import CacheConfig
+from ragents.rag.rerank.types import RerankConfig
 from ragents.rag.store.types import StoreConfig
 
 
@@ -19,6 +20,7 @@ class ServiceConfig(Config):
     rag: RAGConfig = Field(default_factory=RAGConfig, validation_alias=AliasChoices("rag", "rag_config"))
     llm: ModelConfig = Field(default_factory=ModelConfig, validation_alias=AliasChoices("llm", "model_config"))
     embeddings: EmbeddingConfig = Field(default_factory=EmbeddingConfig)
+    rerank: RerankConfig = Field(default_factory=RerankConfig)
     store: StoreConfig = Field(default_factory=StoreConfig)
     cache: CacheConfig = Field(default_factory=CacheConfig, validation_alias=AliasChoices("cache", "cache_config"))
     checkpoint: CheckpointConfig = Field(

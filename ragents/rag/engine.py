@@ -16,6 +16,7 @@ from ragents.principal import ANONYMOUS, Principal
 from ragents.rag.answering import answer_from_sources
 from ragents.rag.cache import CacheScope, RAGCache
 from ragents.rag.confidence import confidence_of
+from ragents.rag.rerank import Reranking
 from ragents.rag.store.types import SearchQuery, VectorStore
 from ragents.rag.types import RAGResponse, Scalar
 
@@ -33,12 +34,14 @@ class RAGEngine:
         config: RAGConfig | None = None,
         cache: RAGCache | None = None,
         llm: LLMClient | None = None,
+        reranking: Reranking | None = None,
     ) -> None:
         self.embedder = embedder
         self.store = store
         self.config = config or RAGConfig()
         self.cache = cache
         self.llm = llm
+        self.reranking = reranking
 
     async def query(
         self,
@@ -81,27 +84,35 @@ class RAGEngine:
         embed_started = time.perf_counter()
         embedding, notes = await self._embed_query(text)
         search_started = time.perf_counter()
+        depth = max(top_k, self.reranking.candidates) if self.reranking else top_k
         query = SearchQuery(
             text=text,
             embedding=embedding,
             collection=name,
-            top_k=top_k,
-            candidates=max(self.config.candidates, top_k),
+            top_k=depth,
+            candidates=max(self.config.candidates, depth),
             dense_weight=self.config.dense_weight,
             filters=dict(filters or {}),
         )
         sources = tuple(await self.store.search(query, principal=principal))
+        timings = {
+            "embed_ms": (search_started - embed_started) * 1000,
+            "retrieve_ms": _ms_since(search_started) + (embed_started - started) * 1000,
+        }
+        left_out = None
+        if self.reranking:
+            rerank_started = time.perf_counter()
+            sources, left_out = await self.reranking.best(text, sources, top_k)
+            timings["rerank_ms"] = _ms_since(rerank_started)
         found = RAGResponse(
             query=text,
             sources=sources,
             confidence=confidence_of(sources),
-            timings={
-                "embed_ms": (search_started - embed_started) * 1000,
-                "retrieve_ms": _ms_since(search_started) + (embed_started - started) * 1000,
-            },
-            notes=notes,
+            timings=timings,
+            notes=notes if left_out is None else (*notes, left_out),
         )
-        if use_cache and self.cache:
+        # What a reranker that is late left behind is not kept: the next question may find it in time.
+        if use_cache and self.cache and left_out is None:
             await self.cache.cache_retrieval(text, found, top_k, scope=scope)
         return found
 
@@ -119,6 +130,7 @@ class RAGEngine:
                 "filters": dict(filters or {}),
                 "candidates": self.config.candidates,
                 "dense_weight": self.config.dense_weight,
+                "reranker": self.reranking.model if self.reranking else None,
             },
         )
 
