@@ -25,7 +25,7 @@ from ragents.rag.types import Chunk, Document
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-LOADER_VERSION = 1
+LOADER_VERSION = 2
 """Part of every content hash: documents are taken anew when loaders or chunking change what comes out."""
 LOADERS = 2
 QUEUE = 4
@@ -168,6 +168,9 @@ class _Run:
         try:
             while (loaded := await self._timed("load", lambda: next(documents, None))) is not None:
                 last_uri = loaded.uri
+                if isinstance(loaded, DocumentError):
+                    self._fail(loaded)
+                    continue
                 await self._prepare(loaded, self._hash(loaded.digest) if loaded.digest else content_hash, file)
         except DocumentError as error:
             self._fail(error, last_of_file=True)
@@ -190,7 +193,13 @@ class _Run:
         if self._known.get(loaded.uri) == content_hash:
             self._done(loaded.uri, "unchanged", last_of_file=False)
             return
-        chunks = await self._timed("load", lambda: self._cut(loaded))
+        try:
+            chunks = await self._timed("load", lambda: self._cut(loaded))
+        except DocumentError as error:
+            if loaded.digest is None:
+                raise
+            self._fail(error)  # one of many in its file: the others are read
+            return
         document = Document(
             uri=loaded.uri,
             title=loaded.title,

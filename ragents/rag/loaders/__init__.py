@@ -19,7 +19,7 @@ from ragents.rag.types import TextBlock
 
 __all__ = ["FORMATS", "LoadLimits", "LoadedDocument", "load"]
 
-Loader = Callable[[Path, str], Iterator[LoadedDocument]]
+Loader = Callable[[Path, str], Iterator[LoadedDocument] | Iterator[LoadedDocument | DocumentError]]
 
 FORMATS: dict[str, Loader] = {
     ".csv": load_csv,
@@ -47,10 +47,11 @@ HEAD_BYTES = 8192
 MEGABYTE = 1024 * 1024
 
 
-def load(path: Path, *, uri: str, limits: LoadLimits) -> Iterator[LoadedDocument]:
+def load(path: Path, *, uri: str, limits: LoadLimits) -> Iterator[LoadedDocument | DocumentError]:
     """The documents of one file (one, but for .jsonl), made while they are read. Blocking.
 
-    Raises DocumentError, also while the blocks are read, and nothing else for a bad file.
+    Raises DocumentError, also while the blocks are read, and nothing else for a bad file. One that is yielded is about
+    one document of a file that holds many.
     """
     try:
         suffix = path.suffix.lower()
@@ -58,11 +59,15 @@ def load(path: Path, *, uri: str, limits: LoadLimits) -> Iterator[LoadedDocument
             raise DocumentError(uri, "unsupported", f"no loader for {suffix or 'files without extension'}")
         _check(path, suffix, uri, limits)
         for document in FORMATS[suffix](path, uri):
-            yield replace(document, blocks=_checked(document, limits))
+            yield document if isinstance(document, DocumentError) else _within(document, limits)
     except DocumentError:
         raise
     except Exception as error:  # a parser's surprise, whatever it is, is news about this file
         raise _translated(uri, error) from error
+
+
+def _within(document: LoadedDocument, limits: LoadLimits) -> LoadedDocument:
+    return replace(document, blocks=_checked(document, limits))
 
 
 def _checked(document: LoadedDocument, limits: LoadLimits) -> Iterator[TextBlock]:

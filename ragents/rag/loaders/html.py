@@ -1,10 +1,11 @@
 """HTML to Markdown, for pages, the bodies of mails, and the chapters of books."""
 
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from bs4 import BeautifulSoup, XMLParsedAsHTMLWarning
+from bs4 import BeautifulSoup, Tag, XMLParsedAsHTMLWarning
 from markdownify import MarkdownConverter
 
 from ragents.rag.loaders.text import first_heading
@@ -15,6 +16,7 @@ from ragents.rag.types import TextBlock
 warnings.filterwarnings("ignore", category=XMLParsedAsHTMLWarning)
 
 DROPPED = ("script", "style", "noscript", "template", "svg", "nav", "iframe", "object", "head")
+HIDDEN = re.compile(r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.IGNORECASE)
 CONVERTER = MarkdownConverter(
     heading_style="ATX",
     bullets="-",
@@ -36,12 +38,20 @@ def html_to_markdown(source: bytes | str) -> tuple[str, str]:
     title = " ".join(soup.title.get_text().split()) if soup.title else ""
     for tag in soup(DROPPED):
         tag.decompose()
+    for tag in soup.find_all(_is_hidden):
+        if not tag.decomposed:
+            tag.decompose()
     try:
         text: str = CONVERTER.convert_soup(soup)
     except RecursionError:
         # Nested deeper than Python's stack: the words are kept, the structure is lost.
         text = soup.get_text("\n")
     return title, _tidy(text)
+
+
+def _is_hidden(tag: Tag) -> bool:
+    """What a reader of the page does not see, as far as the element itself says so."""
+    return tag.has_attr("hidden") or HIDDEN.search(str(tag.get("style") or "")) is not None
 
 
 def _tidy(text: str) -> str:

@@ -31,6 +31,10 @@ HEADING = re.compile(r"^\s{0,3}#{1,6}\s+(.+?)\s*#*\s*$", re.MULTILINE)
 SPHINX_ROLE = re.compile(r":[A-Za-z][\w:+.-]*:`([^`<]*?)\s*(?:<([^`>]*)>)?`")
 MAX_HEADER_COLUMNS = 60
 CSV_FIELD_LIMIT = 10_000_000
+CSV_SAMPLE = 8_192
+"""Characters that the dialect is guessed from. The time goes up with its square where there are many quotes."""
+RST_LINE_LIMIT = 1_000_000
+"""docutils gives up the whole document for one longer line; its own limit is 10,000."""
 
 
 def decode(data: bytes, uri: str) -> str:
@@ -80,6 +84,8 @@ def load_rst(path: Path, uri: str) -> Iterator[LoadedDocument]:
             "_disable_config": True,
             "doctitle_xform": False,
             "smart_quotes": False,
+            "line_length_limit": RST_LINE_LIMIT,
+            "traceback": True,  # else docutils ends the process for what it does not expect
         },
     )
     text = "\n\n".join(_rst_blocks(tree, 1))
@@ -90,27 +96,36 @@ def load_csv(path: Path, uri: str) -> Iterator[LoadedDocument]:
     text = decode(path.read_bytes(), uri)
     csv.field_size_limit(CSV_FIELD_LIMIT)
     try:
-        dialect: type[csv.Dialect] | csv.Dialect = csv.Sniffer().sniff(text[:65_536], delimiters=",;\t|")
+        dialect: type[csv.Dialect] | csv.Dialect = csv.Sniffer().sniff(text[:CSV_SAMPLE], delimiters=",;\t|")
     except csv.Error:
         dialect = csv.excel
     rows = csv.reader(io.StringIO(text, newline=""), dialect)
     yield LoadedDocument(uri, path.stem, "csv", [TextBlock("\n".join(table_lines(rows)))])
 
 
-def load_jsonl(path: Path, uri: str) -> Iterator[LoadedDocument]:
-    """One document a line, as BEIR lays them out: `_id` or `id`, `title`, `text`, and flat `metadata`."""
-    with path.open(encoding="utf-8-sig", errors="replace") as lines:
-        for number, line in enumerate(lines, start=1):
+def load_jsonl(path: Path, uri: str) -> Iterator[LoadedDocument | DocumentError]:
+    """One document a line, as BEIR lays them out: `_id` or `id`, `title`, `text`, and flat `metadata`.
+
+    A line that is none is named, and the lines after it are read.
+    """
+    seen: set[int] = set()  # hashes of names: the names themselves could be long
+    with path.open("rb") as lines:
+        for number, data in enumerate(lines, start=1):
+            line = data.decode("utf-8-sig" if number == 1 else "utf-8", "replace")
             if not line.strip():
                 continue
             try:
                 record = json.loads(line)
                 text = record["text"]
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
-                raise DocumentError(
-                    uri, "unsupported", f'line {number} is not an object with "text": {error}'
-                ) from None
+            except (ValueError, LookupError, TypeError, RecursionError) as error:
+                detail = f'line {number} is not an object with "text": {error}'
+                yield DocumentError(f"{uri}#{number}", "unsupported", detail)
+                continue
             name = str(record.get("_id", record.get("id", number)))
+            if hash(name) in seen:
+                yield DocumentError(f"{uri}#{name}", "unsupported", f"line {number} has the id of an earlier line")
+                continue
+            seen.add(hash(name))
             yield LoadedDocument(
                 uri=f"{uri}#{name}",
                 title=str(record.get("title") or ""),

@@ -108,6 +108,15 @@ async def test_lines_of_jsonl_are_documents_that_are_skipped_one_by_one(
     assert (report.unchanged, report.replaced) == (1, 1)
 
 
+async def test_a_bad_line_of_jsonl_is_named_and_the_others_are_stored(store: MemoryVectorStore, tmp_path: Path) -> None:
+    file = tmp_path / "c.jsonl"
+    file.write_text('{"_id": "1", "text": "one"}\n{"_id": "2", "text": " "}\nnonsense\n{"_id": "4", "text": "four"}\n')
+    report = await run(file, store=store)
+    assert report.created == 2
+    assert [(f.uri, f.reason) for f in report.failures] == [("c.jsonl#2", "empty"), ("c.jsonl#3", "unsupported")]
+    assert (await run(file, store=store)).unchanged == 2, "and the file is not taken for done"
+
+
 async def test_a_document_that_takes_too_long_is_named_and_the_run_goes_on(
     store: MemoryVectorStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
