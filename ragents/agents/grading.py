@@ -6,10 +6,9 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from pydantic import BaseModel, Field
 
 from ragents.agents.rewriting import other_queries
-from ragents.agents.wording import numbers, stems
 from ragents.llm.passages import Passage, fence
 from ragents.rag.answering import origin_of
-from ragents.rag.confidence import MIDPOINT
+from ragents.rag.confidence import NEAR, coverage
 from ragents.rag.types import Source
 
 BEARING_SHARE, TELLING_SHARE = 0.5, 0.7
@@ -36,8 +35,8 @@ def grading_prompt(question: str, sources: Sequence[Source]) -> list[BaseMessage
 
 def grade_by_rules(question: str, sources: Sequence[Source]) -> Grade:
     """By similarity, and by how many of the question's content words and numbers a passage has."""
-    shares = [_share(question, source) for source in sources]
-    near = [source.similarity is not None and source.similarity >= MIDPOINT for source in sources]
+    shares = [coverage(question, source) for source in sources]
+    near = [source.similarity is not None and source.similarity >= NEAR for source in sources]
     relevant = [n for n, share in enumerate(shares, start=1) if share >= BEARING_SHARE or near[n - 1]]
     enough = any(share >= TELLING_SHARE or (share > 0 and near[n]) for n, share in enumerate(shares))
     return Grade(relevant=relevant, enough=enough)
@@ -48,9 +47,3 @@ def queries_instead(grade: Grade, question: str, history: Sequence[BaseMessage],
     wanted = [grade.other_query.strip()] if grade.other_query.strip() else other_queries(question, history)
     known = {query.casefold() for query in tried}
     return [query for query in wanted if query.casefold() not in known]
-
-
-def _share(question: str, source: Source) -> float:
-    asked = stems(question) | numbers(question)
-    text = " ".join((source.title, *source.headings, source.text))
-    return len(asked & (stems(text) | numbers(text))) / len(asked) if asked else 0.0

@@ -123,7 +123,7 @@ class LangGraphRAGAgent(LangGraphAgent):
         found = replace(
             found,
             sources=sources,
-            confidence=confidence_of(sources),
+            confidence=confidence_of(state["question"], sources),
             timings=timings,
             notes=tuple(dict.fromkeys((*found.notes, *again, *(note for each in searches for note in each.notes)))),
         )

@@ -19,7 +19,7 @@ class RAGConfig(Config):
     top_k: int = Field(default=5, ge=1, le=50)
     candidates: int = Field(default=100, ge=10, le=1000, description="depth of each list before they are fused")
     dense_weight: float = Field(default=0.5, ge=0, le=1, description="share of the dense score in the fused one")
-    min_confidence: float = Field(default=0.3, ge=0, le=1, description="below it the documents do not tell")
+    min_confidence: float = Field(default=0.2, ge=0, le=1, description="below it the documents do not tell")
 
     @model_validator(mode="after")
     def _overlap_is_smaller_than_chunk(self) -> Self:

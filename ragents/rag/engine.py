@@ -107,7 +107,7 @@ class RAGEngine:
         found = RAGResponse(
             query=text,
             sources=sources,
-            confidence=confidence_of(sources),
+            confidence=confidence_of(text, sources),
             timings=timings,
             notes=notes if left_out is None else (*notes, left_out),
         )

@@ -124,7 +124,7 @@ def _with_cited(sources: Sequence[Source], cited: Sequence[Source], top_k: int) 
 
 
 def _confidence(part: RAGResponse, document_id: str) -> float:
-    return confidence_of([source for source in part.sources if source.document_id == document_id])
+    return confidence_of(part.query, [source for source in part.sources if source.document_id == document_id])
 
 
 def _distinct(parts: Sequence[RAGResponse]) -> tuple[Source, ...]:

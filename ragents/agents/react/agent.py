@@ -177,7 +177,10 @@ class ReactAgent(LangGraphAgent):
             status: Literal["error", "success"] = "error" if result.failed else "success"
             messages.append(ToolMessage(text, tool_call_id=call["id"], name=call["name"], status=status))
         timings = with_ms(found.timings, "retrieve_ms", time.perf_counter() - started)
-        response = replace(found, sources=sources, confidence=confidence_of(sources), timings=timings)
+        # A question that leans on the conversation has few words of its own: what was searched for has them.
+        asked = [found.query, *(str(call["args"]["query"]) for call in calls if "query" in call["args"])]
+        confidence = max(confidence_of(text, sources) for text in asked)
+        response = replace(found, sources=sources, confidence=confidence, timings=timings)
         return {"messages": messages, "response": stored(response)}
 
     async def _call(self, message: BaseMessage, n: int, found: RAGResponse, turn: Turn) -> ToolResult:

@@ -432,7 +432,7 @@ async def test_by_rules_it_reads_on_around_a_fair_find() -> None:
             return await found(*args, **kwargs)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("ragents.agents.react.agent.confidence_of", lambda _, c=fair: c)
+            patch.setattr("ragents.agents.react.agent.confidence_of", lambda *_, c=fair: c)
             answer = await agent.process_message("When do zebras drink?", thread_id=f"t{confidence}")
         history = await agent.history(f"t{confidence}", principal=ANONYMOUS)
         assert ("open_document" in [r.name for r in results(history)]) is opened
