@@ -30,6 +30,8 @@ LOADER_VERSION = 2
 LOADERS = 2
 QUEUE = 4
 MAX_CHUNKS_PER_DOCUMENT = 50_000
+HEAD = 500
+"""Characters of a chunk in which its own heading is looked for."""
 EMBED_CHUNKS = 256
 """Texts handed to the encoder at once: enough to sort by length, few enough that a question gets its turn."""
 
@@ -78,8 +80,14 @@ async def ingest(
 
 
 def text_to_embed(title: str, chunk: Chunk) -> str:
-    """A chunk as the encoder sees it: under its title, which says what a passage from the middle is about."""
-    return f"{title}\n{chunk.text}" if title and not chunk.text.startswith(title) else chunk.text
+    """A chunk as the encoder sees it: under its title and headings, which say what a passage from the middle is about.
+
+    Names that the chunk begins with are not repeated.
+    """
+    path = list(dict.fromkeys(name for name in (title, *chunk.headings) if name))
+    begin = chunk.text[:HEAD].lstrip("# ")
+    header = " > ".join(name for name in path if not begin.startswith(name))
+    return f"{header}\n{chunk.text}" if header else chunk.text
 
 
 class _Run:

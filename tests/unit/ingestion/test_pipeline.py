@@ -13,6 +13,7 @@ from ragents.ingestion import IngestReport, Progress, ingest, pipeline
 from ragents.principal import ANONYMOUS
 from ragents.rag.loaders import LoadLimits
 from ragents.rag.store.memory import MemoryVectorStore
+from ragents.rag.types import Chunk
 from tests import files
 
 EMBEDDER = HashingEmbedder()
@@ -227,3 +228,19 @@ async def test_two_directories_that_would_share_uris_are_refused(store: MemoryVe
         (tmp_path / parent / "docs" / "x.md").write_text(parent)
     with pytest.raises(InputError, match="docs/x.md"):
         await run(tmp_path / "a" / "docs", tmp_path / "b" / "docs", store=store)
+
+
+@pytest.mark.parametrize(
+    ("title", "headings", "text", "embedded"),
+    [
+        ("Guide", ("Guide", "Cache"), "Entries expire.", "Guide > Cache\nEntries expire."),
+        ("Guide", ("Guide", "Cache"), "## Cache\n\nEntries expire.", "Guide\n## Cache\n\nEntries expire."),
+        ("Guide", (), "# Guide\n\nWelcome.", "# Guide\n\nWelcome."),
+        ("", (), "Alone.", "Alone."),
+        ("", ("Cache",), "Entries.", "Cache\nEntries."),
+    ],
+)
+def test_a_chunk_is_embedded_under_its_title_and_headings(
+    title: str, headings: tuple[str, ...], text: str, embedded: str
+) -> None:
+    assert pipeline.text_to_embed(title, Chunk(0, text, 0, len(text), headings=headings)) == embedded
