@@ -10,7 +10,8 @@ from pydantic import Field
 from ragents.agents.budget import Budget
 from ragents.config.base import Config
 from ragents.principal import ANONYMOUS, Principal
-from ragents.rag.types import RAGResponse, Scalar
+from ragents.rag.filters import Filters
+from ragents.rag.types import RAGResponse
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -51,7 +52,7 @@ class Turn:
     principal: Principal = ANONYMOUS
     collection: str | None = None
     top_k: int | None = None
-    filters: Mapping[str, Scalar] = field(default_factory=dict)
+    filters: Filters = field(default_factory=dict)
     max_tokens: int | None = None
     use_cache: bool = True
     budget: Budget = field(default_factory=Budget)
