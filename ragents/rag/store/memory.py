@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ragents.embeddings.types import Vectors
 from ragents.errors import Conflict, InputError, NotFound
@@ -114,7 +115,7 @@ class MemoryVectorStore:
         rows = [row for row in stored.all_rows() if row.document_id in passing]
         dense = {} if query.mode == "lexical" else _dense(rows, query)
         lexical = {} if query.mode == "dense" else _bm25(rows, query, stored)
-        fused = _fused(dense, lexical, query)
+        fused = _scaled(_fused(dense, lexical, query))
         by_id = {row.id: row for row in rows}
         best = [by_id[key] for key in sorted(fused, key=lambda key: (-fused[key], key))]
         sources = [_source(row, stored.documents[row.document_id], fused[row.id], query) for row in best]
@@ -217,8 +218,7 @@ class MemoryVectorStore:
 def _dense(rows: Sequence[_Row], query: SearchQuery) -> dict[str, float]:
     if query.embedding is None:
         return {}
-    scores = {row.id: float(np.dot(row.embedding, query.embedding)) for row in rows}
-    return _longest(scores, query.candidates)
+    return {row.id: float(np.dot(row.embedding, query.embedding)) for row in rows}
 
 
 def _bm25(rows: Sequence[_Row], query: SearchQuery, stored: _Collection) -> dict[str, float]:
@@ -235,19 +235,29 @@ def _bm25(rows: Sequence[_Row], query: SearchQuery, stored: _Collection) -> dict
             score += idf * n * (K1 + 1) / (n + K1 * (1 - B + B * row.words.total() / stored.average_words))
         if score > 0:
             scores[row.id] = score
-    return _longest(scores, query.candidates)
+    return scores
 
 
 def _fused(dense: Mapping[str, float], lexical: Mapping[str, float], query: SearchQuery) -> dict[str, float]:
-    weight = {"dense": 1.0, "lexical": 0.0, "hybrid": query.dense_weight}[query.mode]
-    dense_scaled, lexical_scaled = _scaled(dense), _scaled(lexical)
-    return {
-        key: weight * dense_scaled.get(key, 0.0) + (1 - weight) * lexical_scaled.get(key, 0.0)
-        for key in dense.keys() | lexical.keys()
-    }
+    """The best of either list; in hybrid mode with both scores, standardised over all of them."""
+    best = {"dense": _longest(dense, query), "lexical": _longest(lexical, query)}
+    if query.mode != "hybrid":
+        return best[query.mode]
+    keys = sorted(best["dense"].keys() | best["lexical"].keys())
+    similarities = _standardised([dense[key] for key in keys])
+    bm25 = _standardised([lexical.get(key, 0.0) for key in keys])
+    fused = query.dense_weight * similarities + (1 - query.dense_weight) * bm25
+    return dict(zip(keys, fused.tolist(), strict=True))
 
 
-def _longest(scores: Mapping[str, float], limit: int) -> dict[str, float]:
+def _standardised(values: Sequence[float]) -> NDArray[np.float64]:
+    found = np.array(values, np.float64)
+    spread = found.std() if len(found) else 0.0
+    return (found - found.mean()) / spread if spread > 0 else np.zeros(len(found))
+
+
+def _longest(scores: Mapping[str, float], query: SearchQuery) -> dict[str, float]:
+    limit = max(query.candidates, query.top_k)
     return dict(sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:limit])
 
 

@@ -97,7 +97,7 @@ async def _grant(connection: asyncpg.Connection, app_role: str) -> None:
         f"GRANT USAGE ON SCHEMA ragents TO {role};"
         f"GRANT SELECT ON ragents.migrations TO {role};"
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON {tables} TO {role};"
-        f"GRANT SELECT, INSERT, DELETE ON ragents.chunk_vectors, ragents.chunk_terms TO {role};"
+        f"GRANT SELECT, INSERT, DELETE ON ragents.chunk_vectors, ragents.chunk_terms, ragents.term_deltas TO {role};"
         # Terms are counted when they come and go, not when they change: they never do.
         f"GRANT UPDATE (impacts) ON ragents.chunk_terms TO {role};"
     )

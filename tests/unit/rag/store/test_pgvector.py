@@ -22,7 +22,7 @@ from ragents.rag.store.pgvector.migrate import check_vector_version, load_migrat
 from ragents.rag.store.pgvector.searching import search
 from ragents.rag.types import Chunk, Document
 
-TABLES = ["tenants", "collections", "documents", "chunks", "chunk_vectors", "chunk_terms", "term_counts"]
+TABLES = ["tenants", "collections", "documents", "chunks", "chunk_vectors", "chunk_terms", "term_counts", "term_deltas"]
 EMBEDDER = HashingEmbedder()
 
 
@@ -160,7 +160,7 @@ async def test_a_delete_leaves_not_a_row(store: PgVectorStore, postgres: str, pr
     document = await put(store, "unique-canary-word", principal)
     await store.delete(document, principal=principal)
     connection = await asyncpg.connect(postgres)
-    for table in ("documents", "chunks", "chunk_vectors", "chunk_terms", "term_counts"):
+    for table in ("documents", "chunks", "chunk_vectors", "chunk_terms", "term_counts", "term_deltas"):
         assert (
             await connection.fetchval(f"SELECT count(*) FROM ragents.{table} WHERE tenant = $1", principal.tenant) == 0
         )

@@ -8,8 +8,10 @@
 -- chunk_terms.impacts   the same terms with what BM25 gives their frequency in a chunk of this length (k1 = 1.2, b = 0.75):
 --                       f * 2.2 / (f + 1.2 * (0.25 + 0.75 * words / collections.average_words)); the score of a chunk is
 --                       the inner product with the idf of a question's terms
--- term_counts           chunks per term, kept by statement triggers in the writer's own transaction. Writers of one
---                       collection go one after the other anyway (lock_collection), so that nobody waits for a counter.
+-- term_counts           chunks per term, kept by statement triggers in the writer's own transaction
+-- term_deltas           what small inserts add to term_counts: one row each instead of hundreds of counters changed (0.1
+--                       ms a chunk instead of 1.1). The 33rd folds them into the counters; a delete folds first, so that
+--                       nothing deleted is left. A term's count is its counter plus the inner products with the deltas.
 -- collections.average_words   the average that the impacts were made with. It is fixed until the true one (words / chunks)
 --                       is more than a tenth away; then the impacts are made again (ragents.lexed).
 -- collections.rescore_after   while impacts are made again in steps: the last document that is done
@@ -52,10 +54,19 @@ CREATE TABLE ragents.term_counts (
     PRIMARY KEY (tenant, collection_id, term)
 ) WITH (fillfactor = 80);
 
+CREATE TABLE ragents.term_deltas (
+    tenant        text NOT NULL,
+    collection_id bigint NOT NULL,
+    id            bigint GENERATED ALWAYS AS IDENTITY,
+    counts        @vector_schema@.sparsevec NOT NULL,
+    PRIMARY KEY (tenant, collection_id, id)
+) WITH (toast_tuple_target = 8160);
+
 -- In the row as long as a page holds it, and not compressed: searches read every candidate.
 ALTER TABLE ragents.chunk_vectors ALTER COLUMN embedding SET STORAGE MAIN;
 ALTER TABLE ragents.chunk_terms ALTER COLUMN terms SET STORAGE MAIN;
 ALTER TABLE ragents.chunk_terms ALTER COLUMN impacts SET STORAGE MAIN;
+ALTER TABLE ragents.term_deltas ALTER COLUMN counts SET STORAGE MAIN;
 
 ALTER TABLE ragents.chunk_vectors ENABLE ROW LEVEL SECURITY;
 ALTER TABLE ragents.chunk_vectors FORCE ROW LEVEL SECURITY;
@@ -63,13 +74,17 @@ ALTER TABLE ragents.chunk_terms ENABLE ROW LEVEL SECURITY;
 ALTER TABLE ragents.chunk_terms FORCE ROW LEVEL SECURITY;
 ALTER TABLE ragents.term_counts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE ragents.term_counts FORCE ROW LEVEL SECURITY;
+ALTER TABLE ragents.term_deltas ENABLE ROW LEVEL SECURITY;
+ALTER TABLE ragents.term_deltas FORCE ROW LEVEL SECURITY;
 CREATE POLICY own_tenant ON ragents.chunk_vectors USING (tenant = current_setting('ragents.tenant', true));
 CREATE POLICY own_tenant ON ragents.chunk_terms USING (tenant = current_setting('ragents.tenant', true));
 CREATE POLICY own_tenant ON ragents.term_counts USING (tenant = current_setting('ragents.tenant', true));
+CREATE POLICY own_tenant ON ragents.term_deltas USING (tenant = current_setting('ragents.tenant', true));
 CREATE POLICY search_reads_all ON ragents.chunk_vectors FOR SELECT TO ragents_search USING (true);
 CREATE POLICY search_reads_all ON ragents.chunk_terms FOR SELECT TO ragents_search USING (true);
 CREATE POLICY search_reads_all ON ragents.term_counts FOR SELECT TO ragents_search USING (true);
-GRANT SELECT ON ragents.chunk_vectors, ragents.chunk_terms, ragents.term_counts TO ragents_search;
+CREATE POLICY search_reads_all ON ragents.term_deltas FOR SELECT TO ragents_search USING (true);
+GRANT SELECT ON ragents.chunk_vectors, ragents.chunk_terms, ragents.term_counts, ragents.term_deltas TO ragents_search;
 
 -- A lexeme of a collection as a number. Frozen: stored terms were made with it.
 CREATE FUNCTION ragents.term_of(p_lexeme text, p_collection bigint) RETURNS integer
@@ -102,16 +117,47 @@ AS $$
       AND c.position BETWEEN p_from AND p_to AND l.terms IS NOT NULL
 $$;
 
+-- The deltas of a collection into its counters. sparsevec has no way to its elements but its text: {term:n,...}/10^9.
+CREATE FUNCTION ragents.fold_terms(p_tenant text, p_collection bigint) RETURNS void
+LANGUAGE sql
+SET search_path = pg_catalog, @vector_schema@, pg_temp
+AS $$
+    WITH taken AS (
+        DELETE FROM ragents.term_deltas WHERE tenant = p_tenant AND collection_id = p_collection RETURNING counts
+    )
+    INSERT INTO ragents.term_counts AS t (tenant, collection_id, term, chunks)
+    SELECT p_tenant, p_collection, split_part(e.pair, ':', 1)::integer, sum(split_part(e.pair, ':', 2)::integer)
+    FROM taken d CROSS JOIN LATERAL string_to_table(split_part(ltrim(d.counts::text, '{'), '}', 1), ',') e(pair)
+    GROUP BY 3 ORDER BY 3
+    ON CONFLICT (tenant, collection_id, term) DO UPDATE SET chunks = t.chunks + excluded.chunks
+$$;
+
 CREATE FUNCTION ragents.count_inserted_terms() RETURNS trigger
 LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
+SET search_path = pg_catalog, @vector_schema@, pg_temp
 AS $$
+DECLARE
+    c_delta_terms CONSTANT integer := 2000;
+    c_deltas CONSTANT integer := 32;
 BEGIN
-    INSERT INTO ragents.term_counts AS t (tenant, collection_id, term, chunks)
-    SELECT n.tenant, n.collection_id, u.term, count(*)
-    FROM new_rows n CROSS JOIN LATERAL unnest(n.terms) u(term)
-    GROUP BY n.tenant, n.collection_id, u.term ORDER BY n.tenant, n.collection_id, u.term
-    ON CONFLICT (tenant, collection_id, term) DO UPDATE SET chunks = t.chunks + excluded.chunks;
+    WITH more AS MATERIALIZED (
+        SELECT n.tenant, n.collection_id, u.term, count(*)::integer AS chunks,
+               count(*) OVER (PARTITION BY n.tenant, n.collection_id) AS terms
+        FROM new_rows n CROSS JOIN LATERAL unnest(n.terms) u(term)
+        GROUP BY n.tenant, n.collection_id, u.term
+    ), counted AS (
+        INSERT INTO ragents.term_counts AS t (tenant, collection_id, term, chunks)
+        SELECT m.tenant, m.collection_id, m.term, m.chunks FROM more m WHERE m.terms > c_delta_terms
+        ORDER BY m.tenant, m.collection_id, m.term
+        ON CONFLICT (tenant, collection_id, term) DO UPDATE SET chunks = t.chunks + excluded.chunks
+    )
+    INSERT INTO ragents.term_deltas (tenant, collection_id, counts)
+    SELECT m.tenant, m.collection_id, ('{' || string_agg(m.term || ':' || m.chunks, ',' ORDER BY m.term) || '}/1000000000')::sparsevec
+    FROM more m WHERE m.terms <= c_delta_terms GROUP BY m.tenant, m.collection_id;
+
+    PERFORM ragents.fold_terms(n.tenant, n.collection_id)
+    FROM (SELECT DISTINCT tenant, collection_id FROM new_rows) n
+    WHERE c_deltas < (SELECT count(*) FROM ragents.term_deltas d WHERE d.tenant = n.tenant AND d.collection_id = n.collection_id);
 
     UPDATE ragents.collections c SET words = c.words + n.words
     FROM (SELECT tenant, collection_id, sum(words) AS words FROM new_rows GROUP BY tenant, collection_id) n
@@ -125,6 +171,8 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    PERFORM ragents.fold_terms(o.tenant, o.collection_id) FROM (SELECT DISTINCT tenant, collection_id FROM old_rows) o;
+
     -- A term that no chunk has any more leaves no row.
     WITH gone AS MATERIALIZED (
         SELECT o.tenant, o.collection_id, u.term, count(*) AS chunks
@@ -193,7 +241,8 @@ $$;
 DROP TABLE ragents.chunk_index;
 DROP FUNCTION ragents.ensure_vector_index(integer);
 
-CREATE INDEX chunk_terms_terms ON ragents.chunk_terms USING gin (terms) WITH (fastupdate = off);
+-- The list of pending entries is short, since every search reads it: 0.15 ms a chunk, where none costs 0.45.
+CREATE INDEX chunk_terms_terms ON ragents.chunk_terms USING gin (terms) WITH (fastupdate = on, gin_pending_list_limit = 512);
 CREATE TRIGGER count_inserted AFTER INSERT ON ragents.chunk_terms REFERENCING NEW TABLE AS new_rows
     FOR EACH STATEMENT EXECUTE FUNCTION ragents.count_inserted_terms();
 CREATE TRIGGER count_deleted AFTER DELETE ON ragents.chunk_terms REFERENCING OLD TABLE AS old_rows

@@ -16,9 +16,11 @@
 -- searched exactly ("narrow"). Otherwise ("broad") the filter is asked row by row, in the order of the index or the scores.
 -- Dense: exact over a narrow list, a small collection, or one without an index; else the collection's own partial HNSW
 -- index on halfvec, scanned iteratively and re-sorted by the full vectors.
--- Lexical: BM25 (Robertson and Zaragoza 2009; k1 = 1.2, b = 0.75; idf as Lucene's) of the 64 rarest terms. All chunks of
+-- Lexical: BM25 (Robertson and Zaragoza 2009; k1 = 1.2, b = 0.75; idf as Lucene's) of the 64 rarest of the first 256 terms. All chunks of
 -- a narrow list or a small collection are scored; else those that hold the rarest terms, as many terms as have
 -- 12,000 postings together.
+-- Fused: every candidate of either list has both scores. Each is standardised over all candidates (mean 0, spread 1), so
+-- that neither the scale of an encoder nor the length of a question weighs; weighted, added, and scaled to 0..1.
 -- What it chose is said at level DEBUG1.
 
 
@@ -211,13 +213,23 @@ BEGIN
                 || '}/1000000000')::sparsevec
         INTO v_terms, v_postings, v_rarest, v_weights
         FROM (
-            SELECT q.term, t.chunks, sum(t.chunks) OVER (ORDER BY t.chunks, q.term) AS running
+            SELECT q.term, q.chunks, sum(q.chunks) OVER (ORDER BY q.chunks, q.term) AS running
             FROM (
-                SELECT DISTINCT ragents.term_of(u.lexeme, v_collection.id) AS term
-                FROM unnest(to_tsvector(v_collection.language::regconfig, left(p_query, 8000))) u
+                SELECT q.term, coalesce(max(t.chunks), 0) + coalesce(max(p.chunks), 0) AS chunks
+                FROM (
+                    SELECT ragents.term_of(u.lexeme, v_collection.id) AS term
+                    FROM unnest(to_tsvector(v_collection.language::regconfig, left(p_query, 8000))) u
+                    ORDER BY u.positions[1] LIMIT 256
+                ) q
+                LEFT JOIN ragents.term_counts t ON t.tenant = p_tenant AND t.collection_id = v_collection.id AND t.term = q.term
+                CROSS JOIN LATERAL (
+                    SELECT sum(inner_product(d.counts, ('{' || q.term || ':1}/1000000000')::sparsevec))::integer AS chunks
+                    FROM ragents.term_deltas d WHERE d.tenant = p_tenant AND d.collection_id = v_collection.id
+                ) p
+                GROUP BY q.term
             ) q
-            JOIN ragents.term_counts t ON t.tenant = p_tenant AND t.collection_id = v_collection.id AND t.term = q.term
-            ORDER BY t.chunks, q.term LIMIT 64
+            WHERE q.chunks > 0
+            ORDER BY q.chunks, q.term LIMIT 64
         ) t;
         IF v_terms IS NOT NULL AND v_narrow THEN
             v_plan := v_plan || 'lexical exact over the list';
@@ -265,26 +277,49 @@ BEGIN
     END IF;
     RAISE DEBUG 'plan: %', v_plan;
 
+    IF p_mode = 'hybrid' THEN
+        -- What one list did not hold is looked up, so that every candidate has both scores.
+        SELECT array_agg(b.document_id), array_agg(b.position), array_agg(b.similarity),
+               array_agg(p_dense_weight * coalesce((b.similarity - b.mean_similarity) / nullif(b.spread_similarity, 0), 0)
+                         + (1 - p_dense_weight) * coalesce((b.bm25 - b.mean_bm25) / nullif(b.spread_bm25, 0), 0))
+        INTO v_dense_documents, v_dense_positions, v_similarities, v_scores
+        FROM (
+            SELECT c.*, avg(c.similarity) OVER () AS mean_similarity, stddev_pop(c.similarity) OVER () AS spread_similarity,
+                   avg(c.bm25) OVER () AS mean_bm25, stddev_pop(c.bm25) OVER () AS spread_bm25
+            FROM (
+                SELECT f.document_id, f.position,
+                       coalesce(f.similarity, 1 - (v.embedding <=> p_embedding)) AS similarity,
+                       coalesce(f.bm25, -(t.impacts <#> v_weights), 0) AS bm25
+                FROM (
+                    SELECT coalesce(d.document_id, l.document_id) AS document_id, coalesce(d.position, l.position) AS position,
+                           d.similarity, l.bm25
+                    FROM unnest(v_dense_documents, v_dense_positions, v_similarities) d(document_id, position, similarity)
+                    FULL JOIN unnest(v_lexical_documents, v_lexical_positions, v_scores) l(document_id, position, bm25)
+                      ON l.document_id = d.document_id AND l.position = d.position
+                ) f
+                LEFT JOIN ragents.chunk_vectors v ON f.similarity IS NULL AND v.tenant = p_tenant
+                     AND v.collection_id = v_collection.id AND v.document_id = f.document_id AND v.position = f.position
+                LEFT JOIN ragents.chunk_terms t ON f.bm25 IS NULL AND v_weights IS NOT NULL AND t.tenant = p_tenant
+                     AND t.collection_id = v_collection.id AND t.document_id = f.document_id AND t.position = f.position
+            ) c
+        ) b;
+    ELSIF p_mode = 'dense' THEN
+        v_scores := v_similarities;
+    ELSE
+        v_dense_documents := v_lexical_documents;
+        v_dense_positions := v_lexical_positions;
+    END IF;
+
     RETURN QUERY
-    WITH dense AS (
-        SELECT t.document_id, t.position, t.similarity,
-               coalesce((t.similarity - min(t.similarity) OVER ()) / nullif(max(t.similarity) OVER () - min(t.similarity) OVER (), 0), 1) AS scaled
-        FROM unnest(v_dense_documents, v_dense_positions, v_similarities) t(document_id, position, similarity)
-    ), lexical AS (
-        SELECT t.document_id, t.position,
-               coalesce((t.bm25 - min(t.bm25) OVER ()) / nullif(max(t.bm25) OVER () - min(t.bm25) OVER (), 0), 1) AS scaled
-        FROM unnest(v_lexical_documents, v_lexical_positions, v_scores) t(document_id, position, bm25)
-    ), fused AS (
-        SELECT coalesce(d.document_id, l.document_id) AS document_id, coalesce(d.position, l.position) AS position, d.similarity,
-               CASE p_mode WHEN 'dense' THEN d.scaled WHEN 'lexical' THEN l.scaled
-               ELSE p_dense_weight * coalesce(d.scaled, 0) + (1 - p_dense_weight) * coalesce(l.scaled, 0) END AS score
-        FROM dense d FULL JOIN lexical l ON l.document_id = d.document_id AND l.position = d.position
-    ), ranked AS (
-        SELECT f.*, row_number() OVER (PARTITION BY f.document_id ORDER BY f.score DESC, f.position) AS place FROM fused f
+    WITH scaled AS (
+        SELECT f.document_id, f.position, f.similarity,
+               coalesce((f.score - min(f.score) OVER ()) / nullif(max(f.score) OVER () - min(f.score) OVER (), 0), 1) AS score,
+               row_number() OVER (PARTITION BY f.document_id ORDER BY f.score DESC, f.position) AS place
+        FROM unnest(v_dense_documents, v_dense_positions, v_similarities, v_scores) f(document_id, position, similarity, score)
     ), best AS MATERIALIZED (
-        SELECT r.document_id, r.position, r.similarity, r.score FROM ranked r
-        WHERE r.place <= p_max_per_document OR p_max_per_document IS NULL
-        ORDER BY r.score DESC, r.document_id, r.position LIMIT p_top_k
+        SELECT s.document_id, s.position, s.similarity, s.score FROM scaled s
+        WHERE s.place <= p_max_per_document OR p_max_per_document IS NULL
+        ORDER BY s.score DESC, s.document_id, s.position LIMIT p_top_k
     )
     SELECT k.id, b.document_id, d.uri, d.title, k.body, k.page, k.headings, d.metadata,
            coalesce(b.similarity, 1 - (v.embedding <=> p_embedding)), b.score,
@@ -292,8 +327,8 @@ BEGIN
     FROM best b
     JOIN ragents.chunks k ON k.tenant = p_tenant AND k.document_id = b.document_id AND k.position = b.position
     JOIN ragents.documents d ON d.tenant = p_tenant AND d.id = b.document_id
-    LEFT JOIN ragents.chunk_vectors v ON v.tenant = p_tenant AND v.collection_id = v_collection.id
-                                     AND v.document_id = b.document_id AND v.position = b.position
+    LEFT JOIN ragents.chunk_vectors v ON (p_with_vectors OR b.similarity IS NULL AND p_embedding IS NOT NULL) AND v.tenant = p_tenant
+         AND v.collection_id = v_collection.id AND v.document_id = b.document_id AND v.position = b.position
     ORDER BY b.score DESC, b.document_id, b.position;
 END
 $$;
