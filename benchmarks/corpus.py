@@ -1,7 +1,7 @@
-"""A synthetic collection for the store: clustered vectors, texts of Zipfian words, several tenants, under the real roles.
+"""A synthetic collection for the store: clustered vectors, texts of Zipfian words, several tenants, the real roles.
 
-Vectors: unit, 1,000 clusters whose sizes follow Zipf's law, noise as large as what separates neighbours of MiniLM. Texts:
-about 100 words out of 50,000, frequencies by Zipf's law; words that stemming leaves alone. Real texts have topics and
+Vectors: unit, 1,000 clusters whose sizes follow Zipf's law, with noise. Texts: about 100 words out of 50,000,
+frequencies by Zipf's law; words that stemming leaves alone. Real texts have topics and
 real vectors follow them; here both are independent, which makes fusing no easier and no harder to compute.
 """
 
@@ -96,9 +96,7 @@ def questions(texts: Sequence[str], count: int, *, seed: int = 3) -> list[str]:
     """Five words of one chunk and three of the hundred most common ones, as people ask."""
     rng = random.Random(seed)
     common = vocabulary()[:100]
-    return [
-        " ".join(rng.sample(rng.choice(texts).split(), 5) + rng.sample(common, 3)) for _ in range(count)
-    ]
+    return [" ".join(rng.sample(rng.choice(texts).split(), 5) + rng.sample(common, 3)) for _ in range(count)]
 
 
 def metadata_of(document: int) -> dict[str, str | int | float | bool | None]:

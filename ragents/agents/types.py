@@ -1,7 +1,7 @@
 """The vocabulary of agents: who asks what, and what comes back."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 

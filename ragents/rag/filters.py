@@ -12,8 +12,7 @@ one type only: "2024" is neither below nor above 2025.
 """
 
 import math
-import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeGuard, get_args
 
@@ -28,12 +27,8 @@ Filters = Mapping[str, Filter]
 MAX_CONDITIONS, MAX_LIST, MAX_KEY_BYTES, MAX_VALUE_BYTES = 32, 1_000, 200, 2_000
 MAX_INTEGER = 2**63
 OPERATORS = tuple(each for each in get_args(Operator) if each != "eq")
-ORDER: dict[str, Callable[[object, object], bool]] = {
-    "gt": operator.gt,
-    "gte": operator.ge,
-    "lt": operator.lt,
-    "lte": operator.le,
-}
+SIGNS = {"gt": (1,), "gte": (0, 1), "lt": (-1,), "lte": (-1, 0)}
+"""What the sign of (found - asked) may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +51,7 @@ class Check:
             case "in":
                 return found is not None and any(_equal(found, each) for each in _many(self.value))
             case _:
-                return _comparable(found, self.value) and ORDER[self.op](found, self.value)
+                return _sign(found, self.value) in SIGNS[self.op]
 
 
 def parse_filters(filters: Filters) -> tuple[Check, ...]:
@@ -142,10 +137,13 @@ def _many(value: Scalar | tuple[Scalar, ...]) -> tuple[Scalar, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-def _comparable(found: object, value: object) -> bool:
-    if isinstance(value, str):
-        return isinstance(found, str)
-    return _number(found) and _number(value)
+def _sign(one: object, other: object) -> int | None:
+    """-1, 0 or 1; None between values that have no order."""
+    if isinstance(one, str) and isinstance(other, str):
+        return (one > other) - (one < other)
+    if _number(one) and _number(other):
+        return (one > other) - (one < other)
+    return None
 
 
 def _number(value: object) -> TypeGuard[int | float]:

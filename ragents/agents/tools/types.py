@@ -1,6 +1,6 @@
 """The vocabulary of tools: what one is, what it is given, what it gives back."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 

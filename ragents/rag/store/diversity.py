@@ -16,9 +16,7 @@ MIN_POOL, POOL_PER_RESULT = 50, 5
 def check_diversity(query: SearchQuery) -> None:
     """InputError for options that mean nothing."""
     if query.max_per_document is not None and query.max_per_document < 1:
-        raise InputError(
-            f"max_per_document = {query.max_per_document}: at least 1, or none", field="max_per_document"
-        )
+        raise InputError(f"max_per_document = {query.max_per_document}: at least 1, or none", field="max_per_document")
     if query.mmr_lambda is not None and not 0 <= query.mmr_lambda <= 1:
         raise InputError(f"mmr_lambda = {query.mmr_lambda}: 0 (different) to 1 (relevant)", field="mmr_lambda")
 

@@ -109,9 +109,7 @@ class MemoryVectorStore:
             raise Conflict(f"collection {query.collection!r} holds vectors of another dimension than the encoder's")
         check_diversity(query)
         checks = parse_filters(query.filters)
-        passing = {
-            key for key, each in stored.documents.items() if all(check.holds(each.metadata) for check in checks)
-        }
+        passing = {key for key, each in stored.documents.items() if all(check.holds(each.metadata) for check in checks)}
         rows = [row for row in stored.all_rows() if row.document_id in passing]
         dense = {} if query.mode == "lexical" else _dense(rows, query)
         lexical = {} if query.mode == "dense" else _bm25(rows, query, stored)

@@ -1,7 +1,7 @@
 """HNSW indexes: one per collection that has outgrown exact search, built beside readers and writers.
 
-Only the owner of the tables may build an index, and only outside of a transaction does CONCURRENTLY work: so this runs on
-a connection of its own, as the role of store.migrate_dsn.
+Only the owner of the tables may build an index, and only outside of a transaction does CONCURRENTLY work: so this runs
+on a connection of its own, as the role of store.migrate_dsn.
 """
 
 import asyncio

@@ -175,3 +175,57 @@ FROM ragents.collections c
 LEFT JOIN pg_index x ON x.indexrelid = to_regclass('ragents.chunk_vectors_hnsw_' || c.id)
 WHERE c.id = $1 OR $1::bigint IS NULL
 ORDER BY c.tenant, c.name;
+
+-- name: database_size
+SELECT pg_database_size(current_database());
+
+-- name: table_sizes
+SELECT k.relname AS name, nullif(k.reltuples, -1)::bigint AS rows, pg_table_size(k.oid) AS table_bytes, pg_indexes_size(k.oid) AS index_bytes
+FROM pg_class k WHERE k.relnamespace = 'ragents'::regnamespace AND k.relkind = 'r' ORDER BY pg_total_relation_size(k.oid) DESC, 1;
+
+-- name: index_sizes
+SELECT t.relname AS table, k.relname AS name, pg_relation_size(k.oid) AS bytes, x.indisvalid AS valid
+FROM pg_index x JOIN pg_class k ON k.oid = x.indexrelid JOIN pg_class t ON t.oid = x.indrelid
+WHERE k.relnamespace = 'ragents'::regnamespace ORDER BY 3 DESC, 2;
+
+-- name: collection_stats
+-- $1 numbers (chunks * dimension) from which an index is wanted, $2 largest dimension. As ragents_search.
+SELECT c.id, c.tenant, c.name, c.documents, c.chunks, c.dimension, c.embedding_model, c.language, c.epoch,
+       (c.chunks * coalesce(s.row_bytes, 0))::bigint AS bytes,
+       CASE WHEN x.indisvalid THEN 'valid'
+            WHEN x.indexrelid IS NOT NULL AND EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = x.indexrelid) THEN 'building'
+            WHEN x.indexrelid IS NOT NULL THEN 'invalid'
+            WHEN c.dimension <= $2 AND c.chunks * c.dimension >= $1::bigint THEN 'missing'
+            ELSE 'not needed' END AS index,
+       coalesce(pg_relation_size(x.indexrelid), 0) AS index_bytes,
+       CASE WHEN c.chunks > 0 AND c.average_words > 0
+            THEN abs(greatest(c.words::float8 / c.chunks, 1) / c.average_words - 1) ELSE 0 END AS drift
+FROM ragents.collections c
+LEFT JOIN pg_index x ON x.indexrelid = to_regclass('ragents.chunk_vectors_hnsw_' || c.id)
+LEFT JOIN LATERAL (
+    SELECT avg(pg_column_size(v.*) + coalesce(pg_column_size(t.*), 0) + pg_column_size(k.*)) AS row_bytes
+    FROM (SELECT * FROM ragents.chunk_vectors v WHERE v.tenant = c.tenant AND v.collection_id = c.id LIMIT 200) v
+    JOIN ragents.chunks k ON k.tenant = v.tenant AND k.document_id = v.document_id AND k.position = v.position
+    LEFT JOIN ragents.chunk_terms t ON t.tenant = v.tenant AND t.collection_id = v.collection_id
+         AND t.document_id = v.document_id AND t.position = v.position
+) s ON true
+ORDER BY c.tenant, c.name;
+
+-- name: recall
+-- $1 tenant, $2 collection id, $3 its name, $4 questions, $5 k. Vectors at random places of the collection, each searched
+-- through the index and exactly; the mean share of the exact best k that the index found.
+SELECT avg(r.found) FROM (
+    SELECT (SELECT count(*) FROM ragents.search($1, $3, '', q.embedding, 'dense', $5, 100, 1, '{}', '{}', '{}', NULL, false, NULL, 0) i
+            JOIN ragents.search($1, $3, '', q.embedding, 'dense', $5, 100, 1, '{}', '{}', '{}', NULL, false, NULL, 1000000000000) e
+              ON e.chunk_id = i.chunk_id)::float8 / $5 AS found
+    FROM generate_series(1, $4::int) n
+    CROSS JOIN LATERAL (SELECT gen_random_uuid() AS at WHERE n.n > 0) g
+    CROSS JOIN LATERAL (
+        (SELECT v.embedding, 0 AS turn FROM ragents.chunk_vectors v
+         WHERE v.tenant = $1 AND v.collection_id = $2 AND v.document_id >= g.at ORDER BY v.document_id, v.position LIMIT 1)
+        UNION ALL
+        (SELECT v.embedding, 1 FROM ragents.chunk_vectors v
+         WHERE v.tenant = $1 AND v.collection_id = $2 ORDER BY v.document_id, v.position LIMIT 1)
+        ORDER BY turn LIMIT 1
+    ) q
+) r;

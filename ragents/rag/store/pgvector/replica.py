@@ -21,7 +21,9 @@ KNOWN_EPOCHS = 10_000
 class Replica:
     """Made by `open_replica`. Opened when first used, so that a replica that is down keeps nobody from starting."""
 
-    def __init__(self, opening: Callable[[], AbstractAsyncContextManager[Connections]], *, stack: AsyncExitStack) -> None:
+    def __init__(
+        self, opening: Callable[[], AbstractAsyncContextManager[Connections]], *, stack: AsyncExitStack
+    ) -> None:
         self._opening = opening
         self._stack = stack
         self._lock = asyncio.Lock()

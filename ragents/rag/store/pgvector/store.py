@@ -91,9 +91,7 @@ class PgVectorStore:
         if self._replica is not None and (connections := await self._replica.connections()) is not None:
             newest = self._replica.newest(tenant, clean(query.collection))
             try:
-                return await search(
-                    connections, query, tenant=tenant, exact_below=self._exact_below, min_epoch=newest
-                )
+                return await search(connections, query, tenant=tenant, exact_below=self._exact_below, min_epoch=newest)
             except ReplicaBehind:
                 log.debug("the replica is behind epoch %d of %r; asked the primary", newest, query.collection)
             except BackendUnavailable as error:

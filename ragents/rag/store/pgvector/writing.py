@@ -16,11 +16,11 @@ from ragents.rag.types import Chunk, Document
 INSERT_CHUNKS = 1_000
 """Chunks per INSERT: a statement stays short, however long the document is."""
 FIRST_AVERAGE = 100.0
-"""Words per chunk, until a collection has chunks of its own; `keep_average` corrects it in the same transaction."""
+"""Words per chunk, until a collection has chunks of its own; corrected in the same transaction."""
 DRIFT = 0.1
-"""How far the true average length may be from the one that the scores were made with. At 20 % scifact loses .04 nDCG."""
+"""How far the true average length may be from the one that scores were made with. At 20 % scifact loses .04 nDCG."""
 RESCORE_AT_ONCE = 5_000
-"""Chunks of a collection below which a writer makes all scores again (3 s at most); above, maintenance does in steps."""
+"""Chunks of a collection up to which a writer makes all scores again (1 s); above, maintenance does, in steps."""
 
 
 async def lock_collection(
@@ -85,9 +85,7 @@ async def write_chunks(
         vectors = [encode_vector(vector) for vector in embeddings[start : start + INSERT_CHUNKS]]
         await db.execute(SQL["insert_vectors"], *place, positions, vectors)
         average = collection["average_words"] or FIRST_AVERAGE
-        await db.execute(
-            SQL["insert_terms"], *place, collection["language"], average, min(positions), max(positions)
-        )
+        await db.execute(SQL["insert_terms"], *place, collection["language"], average, min(positions), max(positions))
 
 
 async def change_collection(

@@ -295,9 +295,7 @@ async def test_a_statement_that_takes_too_long_is_unavailable(migrated: str) -> 
 # Search
 
 
-async def test_the_index_path_finds_what_the_exact_one_does(
-    migrated: str, postgres: str, principal: Principal
-) -> None:
+async def test_the_index_path_finds_what_the_exact_one_does(migrated: str, postgres: str, principal: Principal) -> None:
     rng = np.random.default_rng(7)
     centres = rng.normal(size=(20, 48))
     vectors = (centres[rng.integers(0, 20, 3_000)] + 0.4 * rng.normal(size=(3_000, 48))).astype(np.float32)

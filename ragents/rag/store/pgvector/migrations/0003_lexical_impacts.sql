@@ -60,7 +60,7 @@ CREATE TABLE ragents.term_deltas (
     id            bigint GENERATED ALWAYS AS IDENTITY,
     counts        @vector_schema@.sparsevec NOT NULL,
     PRIMARY KEY (tenant, collection_id, id)
-) WITH (toast_tuple_target = 8160);
+) WITH (toast_tuple_target = 8160, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 
 -- In the row as long as a page holds it, and not compressed: searches read every candidate.
 ALTER TABLE ragents.chunk_vectors ALTER COLUMN embedding SET STORAGE MAIN;

@@ -18,7 +18,7 @@
 -- index on halfvec, scanned iteratively and re-sorted by the full vectors.
 -- Lexical: BM25 (Robertson and Zaragoza 2009; k1 = 1.2, b = 0.75; idf as Lucene's) of the 64 rarest of the first 256 terms. All chunks of
 -- a narrow list or a small collection are scored; else those that hold the rarest terms, as many terms as have
--- 12,000 postings together.
+-- 8,000 postings together.
 -- Fused: every candidate of either list has both scores. Each is standardised over all candidates (mean 0, spread 1), so
 -- that neither the scale of an encoder nor the length of a question weighs; weighted, added, and scaled to 0..1.
 -- What it chose is said at level DEBUG1.
@@ -98,9 +98,10 @@ SET jit = off             -- compiling takes longer than any of these statements
 AS $$
 #variable_conflict use_column
 DECLARE
-    c_postings CONSTANT integer := 12000;
+    c_postings CONSTANT integer := 8000;
     v_collection record;
     v_exact bigint;
+    v_depth integer := p_candidates;
     v_narrow boolean := false;
     v_where text;
     v_documents uuid[];
@@ -136,6 +137,9 @@ BEGIN
     IF vector_dims(p_embedding) <> v_collection.dimension THEN
         RAISE EXCEPTION 'different vector dimensions' USING ERRCODE = 'data_exception';
     END IF;
+    IF p_mode = 'dense' AND p_max_per_document IS NULL THEN
+        v_depth := 2 * p_top_k + 10;  -- nothing is fused; enough for the order by the full vectors
+    END IF;
     v_exact := p_exact_below * 384 / v_collection.dimension;
 
     IF cardinality(p_keys) > 0 THEN
@@ -166,7 +170,7 @@ BEGIN
                 SELECT v.document_id, v.position, v.embedding <=> p_embedding AS distance
                 FROM ragents.chunk_vectors v
                 WHERE v.tenant = p_tenant AND v.collection_id = v_collection.id AND v.document_id = ANY (v_documents)
-                ORDER BY 3, 1, 2 LIMIT p_candidates
+                ORDER BY 3, 1, 2 LIMIT v_depth
             ) n;
         ELSIF v_collection.chunks >= v_exact AND EXISTS (
             SELECT FROM pg_index x WHERE x.indexrelid = v_collection.index AND x.indisvalid
@@ -188,7 +192,7 @@ BEGIN
                 ) n', v_collection.id, v_collection.dimension, CASE WHEN v_where IS NULL THEN '' ELSE
                 format('AND (SELECT %s FROM ragents.documents d WHERE d.tenant = $1 AND d.id = v.document_id)', v_where) END)
             INTO v_dense_documents, v_dense_positions, v_similarities
-            USING p_tenant, v_collection.id, p_embedding, p_candidates, NULL::text, p_keys, p_values;
+            USING p_tenant, v_collection.id, p_embedding, v_depth, NULL::text, p_keys, p_values;
         ELSE
             v_plan := v_plan || 'dense exact over the collection; ';
             EXECUTE format('
@@ -201,7 +205,7 @@ BEGIN
                 ) n', CASE WHEN v_where IS NULL THEN '' ELSE
                 format('AND v.document_id IN (SELECT d.id FROM ragents.documents d WHERE d.tenant = $1 AND d.collection_id = $2 AND %s)', v_where) END)
             INTO v_dense_documents, v_dense_positions, v_similarities
-            USING p_tenant, v_collection.id, p_embedding, p_candidates, NULL::text, p_keys, p_values;
+            USING p_tenant, v_collection.id, p_embedding, v_depth, NULL::text, p_keys, p_values;
         END IF;
     END IF;
 
