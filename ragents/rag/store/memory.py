@@ -24,6 +24,8 @@ from ragents.rag.types import Chunk, Collection, Document, Excerpt, Source, Stor
 WORD = re.compile(r"\w+")
 K1, B = 1.2, 0.75
 MAX_CHUNKS = 200_000
+EVEN = 1e-6
+"""Scores closer than this are equal: what is left is rounding."""
 DRIFT = 0.1
 """As in PgVectorStore: the average length that scores are made with is fixed until the true one is so far away."""
 
@@ -251,7 +253,7 @@ def _fused(dense: Mapping[str, float], lexical: Mapping[str, float], query: Sear
 def _standardised(values: Sequence[float]) -> NDArray[np.float64]:
     found = np.array(values, np.float64)
     spread = found.std() if len(found) else 0.0
-    return (found - found.mean()) / spread if spread > 0 else np.zeros(len(found))
+    return (found - found.mean()) / spread if spread > EVEN else np.zeros(len(found))
 
 
 def _longest(scores: Mapping[str, float], query: SearchQuery) -> dict[str, float]:
@@ -261,7 +263,7 @@ def _longest(scores: Mapping[str, float], query: SearchQuery) -> dict[str, float
 
 def _scaled(scores: Mapping[str, float]) -> dict[str, float]:
     low, high = min(scores.values(), default=0.0), max(scores.values(), default=0.0)
-    return {key: (score - low) / (high - low) if high > low else 1.0 for key, score in scores.items()}
+    return {key: (score - low) / (high - low) if high - low > EVEN else 1.0 for key, score in scores.items()}
 
 
 def _source(row: _Row, document: StoredDocument, score: float = 0.0, query: SearchQuery | None = None) -> Source:

@@ -99,6 +99,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
     c_postings CONSTANT integer := 8000;
+    c_even CONSTANT double precision := 1e-6;  -- scores closer than this are equal: what is left is rounding
     v_collection record;
     v_exact bigint;
     v_depth integer := p_candidates;
@@ -284,8 +285,8 @@ BEGIN
     IF p_mode = 'hybrid' THEN
         -- What one list did not hold is looked up, so that every candidate has both scores.
         SELECT array_agg(b.document_id), array_agg(b.position), array_agg(b.similarity),
-               array_agg(p_dense_weight * coalesce((b.similarity - b.mean_similarity) / nullif(b.spread_similarity, 0), 0)
-                         + (1 - p_dense_weight) * coalesce((b.bm25 - b.mean_bm25) / nullif(b.spread_bm25, 0), 0))
+               array_agg(p_dense_weight * CASE WHEN b.spread_similarity > c_even THEN (b.similarity - b.mean_similarity) / b.spread_similarity ELSE 0 END
+                         + (1 - p_dense_weight) * CASE WHEN b.spread_bm25 > c_even THEN (b.bm25 - b.mean_bm25) / b.spread_bm25 ELSE 0 END)
         INTO v_dense_documents, v_dense_positions, v_similarities, v_scores
         FROM (
             SELECT c.*, avg(c.similarity) OVER () AS mean_similarity, stddev_pop(c.similarity) OVER () AS spread_similarity,
@@ -317,7 +318,8 @@ BEGIN
     RETURN QUERY
     WITH scaled AS (
         SELECT f.document_id, f.position, f.similarity,
-               coalesce((f.score - min(f.score) OVER ()) / nullif(max(f.score) OVER () - min(f.score) OVER (), 0), 1) AS score,
+               CASE WHEN max(f.score) OVER () - min(f.score) OVER () > c_even
+                    THEN (f.score - min(f.score) OVER ()) / (max(f.score) OVER () - min(f.score) OVER ()) ELSE 1 END AS score,
                row_number() OVER (PARTITION BY f.document_id ORDER BY f.score DESC, f.position) AS place
         FROM unnest(v_dense_documents, v_dense_positions, v_similarities, v_scores) f(document_id, position, similarity, score)
     ), best AS MATERIALIZED (
