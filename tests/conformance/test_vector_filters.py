@@ -121,9 +121,7 @@ async def test_a_choice_that_means_nothing_is_an_input_error(store: VectorStore,
 async def test_no_document_has_more_results_than_allowed(
     store: VectorStore, mode: Any, mmr_lambda: float | None
 ) -> None:
-    query = SearchQuery(
-        "text", VECTORS[0], "default", top_k=6, mode=mode, max_per_document=1, mmr_lambda=mmr_lambda
-    )
+    query = SearchQuery("text", VECTORS[0], "default", top_k=6, mode=mode, max_per_document=1, mmr_lambda=mmr_lambda)
     found = await store.search(query, principal=OWNER)
     assert sorted(source.uri for source in found) == list("abcdef")
 

@@ -1,4 +1,4 @@
-"""Any sequence of writes and searches: Postgres agrees with the exact store in memory, and its statistics with a recount."""
+"""Any sequence of writes and searches: Postgres agrees with the store in memory, its statistics with a recount."""
 
 import uuid
 from collections.abc import AsyncIterator

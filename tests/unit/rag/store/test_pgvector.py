@@ -3,7 +3,6 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import asyncpg
@@ -13,14 +12,13 @@ import pytest
 from ragents.deployment.app import APP_ROLE
 from ragents.embeddings.hashing import HashingEmbedder
 from ragents.errors import ConfigError, StoreUnavailable
-from ragents.postgres import Connections
 from ragents.principal import Principal
 from ragents.rag.store import SearchQuery, StoreConfig, open_store
 from ragents.rag.store.memory import MemoryVectorStore
 from ragents.rag.store.pgvector import PgVectorStore, migrate, open_pgvector
 from ragents.rag.store.pgvector.migrate import check_vector_version, load_migrations
-from ragents.rag.store.pgvector.searching import search
 from ragents.rag.types import Chunk, Document
+from tests.unit.rag.store.plans import plan_of
 
 TABLES = ["tenants", "collections", "documents", "chunks", "chunk_vectors", "chunk_terms", "term_counts", "term_deltas"]
 EMBEDDER = HashingEmbedder()
@@ -57,33 +55,6 @@ async def put(store: PgVectorStore | MemoryVectorStore, text: str, principal: Pr
         embedding_model=EMBEDDER.model,
     )
     return stored.document_id
-
-
-async def plan_of(store: PgVectorStore, query: SearchQuery, principal: Principal) -> str:
-    """What ragents.search says that it chose."""
-    said: list[str] = []
-    async with store.connections.use() as db:
-
-        def hear(_: object, message: asyncpg.PostgresLogMessage) -> None:
-            said.append(message.message)
-
-        db.add_log_listener(hear)
-        await db.execute("SET client_min_messages = debug1")
-        await search(Borrowed(db), query, tenant=principal.tenant, exact_below=store._exact_below)
-        await db.execute("RESET client_min_messages")
-        db.remove_log_listener(hear)
-    return next(line for line in said if line.startswith("plan: "))
-
-
-class Borrowed(Connections):
-    """One connection as if it were a pool."""
-
-    def __init__(self, db: asyncpg.Connection) -> None:
-        self.db = db
-
-    @asynccontextmanager
-    async def use(self, limit_s: float | None = None) -> AsyncIterator[asyncpg.Connection]:
-        yield self.db
 
 
 # Roles and tenants
