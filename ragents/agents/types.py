@@ -1,7 +1,7 @@
 """The vocabulary of agents: who asks what, and what comes back."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -10,7 +10,8 @@ from pydantic import Field
 from ragents.agents.budget import Budget
 from ragents.config.base import Config
 from ragents.principal import ANONYMOUS, Principal
-from ragents.rag.types import RAGResponse, Scalar
+from ragents.rag.filters import Filters
+from ragents.rag.types import RAGResponse
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -51,7 +52,7 @@ class Turn:
     principal: Principal = ANONYMOUS
     collection: str | None = None
     top_k: int | None = None
-    filters: Mapping[str, Scalar] = field(default_factory=dict)
+    filters: Filters = field(default_factory=dict)
     max_tokens: int | None = None
     use_cache: bool = True
     budget: Budget = field(default_factory=Budget)

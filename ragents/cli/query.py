@@ -17,6 +17,7 @@ from ragents.cli.output import (
     JsonOption,
     TenantOption,
     console,
+    fail,
     operator,
     print_json,
     run,
@@ -27,6 +28,7 @@ from ragents.errors import InputError
 if TYPE_CHECKING:
     from ragents.agents.types import AgentAnswer
     from ragents.deployment.app import App
+    from ragents.rag.filters import Filters
 
 STAGES = ("embed_ms", "retrieve_ms", "generate_ms")
 
@@ -39,6 +41,10 @@ def query(
         bool, typer.Option("--resume", help="With --thread: the text answers what the agent has asked.")
     ] = False,
     top_k: Annotated[int | None, typer.Option("--top-k", "-k", min=1, max=50, help="Number of sources.")] = None,
+    filters: Annotated[
+        str | None,
+        typer.Option("--filters", help='Metadata that documents must have, as JSON: \'{"year": {"gte": 2020}}\'.'),
+    ] = None,
     file: Annotated[
         Path | None,
         typer.Option(
@@ -61,7 +67,8 @@ def query(
     from ragents.agents.types import AgentAnswer, Turn
     from ragents.deployment.app import open_app
 
-    turn = Turn(principal=operator(tenant), collection=collection, top_k=top_k, use_cache=not no_cache)
+    wanted = _filters(filters)
+    turn = Turn(principal=operator(tenant), collection=collection, top_k=top_k, filters=wanted, use_cache=not no_cache)
 
     async def ask(app: "App", text: str) -> "AgentAnswer":
         if resume and thread is not None:
@@ -69,7 +76,12 @@ def query(
         if not retrieve_only:
             return await app.conversations.ask(text, agent_type=agent, thread_id=thread, turn=turn)
         found = await app.engine.retrieve(
-            text, principal=turn.principal, collection=collection, top_k=top_k, use_cache=turn.use_cache
+            text,
+            principal=turn.principal,
+            collection=collection,
+            top_k=top_k,
+            filters=wanted,
+            use_cache=turn.use_cache,
         )
         return AgentAnswer(thread or "", agent, found)
 
@@ -87,6 +99,24 @@ def query(
             console.print(_times(answers))
 
     run(answer_all())
+
+
+def _filters(text: str | None) -> "Filters":
+    from ragents.rag.filters import parse_filters
+
+    if text is None:
+        return {}
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        fail(InputError(f"--filters is not JSON: {error}", field="filters"))
+    if not isinstance(found, dict):
+        fail(InputError(f"--filters = {text[:60]!r} is no JSON object", field="filters"))
+    try:
+        parse_filters(found)
+    except InputError as error:
+        fail(error)
+    return found
 
 
 def _questions(file: Path | None, limit: int | None) -> Iterator[str]:

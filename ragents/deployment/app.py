@@ -69,7 +69,9 @@ async def open_app(config: ServiceConfig) -> AsyncIterator[App]:
     async with AsyncExitStack() as stack:
         encoder = await stack.enter_async_context(open_embedder(config.embeddings, model=config.rag.embedding_model))
         database = await stack.enter_async_context(open_database(config.store))
-        store = await stack.enter_async_context(open_store(config.store, dsn=database.dsn))
+        store = await stack.enter_async_context(
+            open_store(config.store, dsn=database.dsn, migrate_dsn=database.migrate_dsn)
+        )
         shared = store.connections if isinstance(store, PgVectorStore) else None
         threads = await stack.enter_async_context(open_thread_state(config.checkpoint, shared=shared))
         cache = get_cache(config.cache)

@@ -1,14 +1,15 @@
 """What comes in and goes out over HTTP."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 from bentoml import IODescriptor
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 from starlette.requests import Request
 
 from ragents.deployment.admission import Priority
 from ragents.deployment.http import parse
 from ragents.errors import RAGentsError
+from ragents.rag.filters import parse_filters
 from ragents.rag.types import Scalar
 
 ThreadId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$")]
@@ -39,7 +40,11 @@ class Asking(ApiRequest):
     query: str = Field(description="the question")
     agent_type: str = "simple"
     thread_id: ThreadId | None = Field(default=None, description="go on with this conversation")
-    filters: dict[str, Scalar] | None = Field(default=None, description="metadata that must be equal")
+    filters: dict[str, Scalar | dict[str, Scalar | list[Scalar]]] | None = Field(
+        default=None,
+        description='what a document\'s metadata must be: a value, or {"in": [...]}, {"ne": x}, {"exists": true}, '
+        '{"gt" | "gte" | "lt" | "lte": x}; all must hold',
+    )
     use_cache: bool = True
     priority: Priority = "NORMAL"
     max_tokens: int | None = Field(default=None, ge=1, le=100_000)
@@ -51,11 +56,14 @@ class Asking(ApiRequest):
             raise ValueError("it is empty; ask a question")
         return query
 
-    @model_validator(mode="after")
-    def _filters_are_few(self) -> Self:
-        if self.filters is not None and len(self.filters) > MAX_FILTERS:
-            raise ValueError(f"filters has {len(self.filters)} keys; at most {MAX_FILTERS} are taken")
-        return self
+    @field_validator("filters", mode="before")
+    @classmethod
+    def _filters_can_be_asked(cls, filters: object) -> object:
+        if isinstance(filters, dict):
+            if len(filters) > MAX_FILTERS:
+                raise ValueError(f"filters has {len(filters)} keys; at most {MAX_FILTERS} are taken")
+            parse_filters(filters)  # its InputError names key and remedy, and passes through pydantic as it is
+        return filters
 
 
 class QueryRequest(Asking):

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -16,9 +15,10 @@ from ragents.principal import ANONYMOUS, Principal
 from ragents.rag.answering import answer_from_sources
 from ragents.rag.cache import CacheScope, RAGCache
 from ragents.rag.confidence import confidence_of
+from ragents.rag.filters import Filters
 from ragents.rag.rerank import Reranking
 from ragents.rag.store.types import SearchQuery, VectorStore
-from ragents.rag.types import RAGResponse, Scalar
+from ragents.rag.types import RAGResponse
 
 __all__ = ["RAGEngine", "RAGResponse"]
 
@@ -50,7 +50,7 @@ class RAGEngine:
         principal: Principal = ANONYMOUS,
         collection: str | None = None,
         top_k: int | None = None,
-        filters: Mapping[str, Scalar] | None = None,
+        filters: Filters | None = None,
     ) -> RAGResponse:
         """Retrieve and answer, without a conversation (the agents hold those)."""
         if self.llm is None:
@@ -65,7 +65,7 @@ class RAGEngine:
         principal: Principal = ANONYMOUS,
         collection: str | None = None,
         top_k: int | None = None,
-        filters: Mapping[str, Scalar] | None = None,
+        filters: Filters | None = None,
         use_cache: bool = True,
     ) -> RAGResponse:
         """The best sources for `text`, best first, with the confidence that they tell.
@@ -117,7 +117,7 @@ class RAGEngine:
         return found
 
     async def scope(
-        self, *, principal: Principal, collection: str | None = None, filters: Mapping[str, Scalar] | None = None
+        self, *, principal: Principal, collection: str | None = None, filters: Filters | None = None
     ) -> CacheScope:
         """What a cached result of this collection depends on, as it is now. NotFound for an unknown collection."""
         stored = await self.store.collection(collection or self.config.collection, principal=principal)

@@ -8,7 +8,7 @@ from ragents.agents.tools.making import create_tool
 from ragents.agents.tools.types import Tool, ToolContext, ToolResult
 from ragents.errors import NotFound
 from ragents.rag.answering import MARKER
-from ragents.rag.store.text import matches
+from ragents.rag.filters import matches
 from ragents.rag.types import Source
 
 MAX_PASSAGES = 20

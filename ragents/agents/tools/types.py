@@ -1,6 +1,6 @@
 """The vocabulary of tools: what one is, what it is given, what it gives back."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,7 +8,8 @@ from pydantic import BaseModel
 
 from ragents.principal import Principal
 from ragents.rag.engine import RAGEngine
-from ragents.rag.types import Scalar, Source
+from ragents.rag.filters import Filters
+from ragents.rag.types import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class ToolContext:
     engine: RAGEngine
     idempotency_key: str
     collection: str | None = None
-    filters: Mapping[str, Scalar] = field(default_factory=dict)
+    filters: Filters = field(default_factory=dict)
     top_k: int | None = None
     use_cache: bool = True
     sources: tuple[Source, ...] = ()

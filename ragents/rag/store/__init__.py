@@ -10,8 +10,10 @@ __all__ = ["SearchQuery", "StoreConfig", "Upserted", "VectorStore", "open_store"
 
 
 @asynccontextmanager
-async def open_store(config: StoreConfig, *, dsn: str | None = None) -> AsyncIterator[VectorStore]:
-    """The store that `config` names; `dsn` instead of the configured one (the embedded Postgres)."""
+async def open_store(
+    config: StoreConfig, *, dsn: str | None = None, migrate_dsn: str | None = None
+) -> AsyncIterator[VectorStore]:
+    """The store that `config` names; `dsn` and `migrate_dsn` instead of the configured ones (the embedded Postgres)."""
     # Imported here: reading the settings must not load a driver.
     match config.backend:
         case "memory":
@@ -24,5 +26,6 @@ async def open_store(config: StoreConfig, *, dsn: str | None = None) -> AsyncIte
             url = dsn or (config.dsn.get_secret_value() if config.dsn else None)
             if url is None:
                 raise ConfigError("store.dsn is not set; set RAGENTS_STORE__DSN")
-            async with open_pgvector(url, config) as store:
+            owner = migrate_dsn or (config.migrate_dsn.get_secret_value() if config.migrate_dsn else None)
+            async with open_pgvector(url, config, migrate_dsn=owner) as store:
                 yield store

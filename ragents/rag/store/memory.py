@@ -10,17 +10,24 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ragents.embeddings.types import Vectors
 from ragents.errors import Conflict, InputError, NotFound
 from ragents.principal import Principal
-from ragents.rag.store.text import check_names, clean, matches, other_model, unknown_collection
+from ragents.rag.filters import parse_filters
+from ragents.rag.store.diversity import check_diversity, diversify, pool_size
+from ragents.rag.store.text import check_names, clean, other_model, unknown_collection
 from ragents.rag.store.types import SearchQuery, Upserted
 from ragents.rag.types import Chunk, Collection, Document, Excerpt, Source, StoredDocument
 
 WORD = re.compile(r"\w+")
 K1, B = 1.2, 0.75
 MAX_CHUNKS = 200_000
+EVEN = 1e-6
+"""Scores closer than this are equal: what is left is rounding."""
+DRIFT = 0.1
+"""As in PgVectorStore: the average length that scores are made with is fixed until the true one is so far away."""
 
 
 @dataclass(slots=True)
@@ -39,6 +46,7 @@ class _Collection:
     summary: Collection
     documents: dict[str, StoredDocument] = field(default_factory=dict)
     rows: dict[str, list[_Row]] = field(default_factory=dict)
+    average_words: float = 0.0
 
     def all_rows(self) -> Iterator[_Row]:
         for rows in self.rows.values():
@@ -101,18 +109,19 @@ class MemoryVectorStore:
             raise ValueError(f"mode {query.mode!r} needs an embedding")
         if query.embedding is not None and len(query.embedding) != stored.summary.dimension:
             raise Conflict(f"collection {query.collection!r} holds vectors of another dimension than the encoder's")
-        rows = [row for row in stored.all_rows() if matches(stored.documents[row.document_id].metadata, query.filters)]
+        check_diversity(query)
+        checks = parse_filters(query.filters)
+        passing = {key for key, each in stored.documents.items() if all(check.holds(each.metadata) for check in checks)}
+        rows = [row for row in stored.all_rows() if row.document_id in passing]
         dense = {} if query.mode == "lexical" else _dense(rows, query)
         lexical = {} if query.mode == "dense" else _bm25(rows, query, stored)
-        weight = {"dense": 1.0, "lexical": 0.0, "hybrid": query.dense_weight}[query.mode]
-        dense_scaled, lexical_scaled = _scaled(dense), _scaled(lexical)
-        fused = {
-            key: weight * dense_scaled.get(key, 0.0) + (1 - weight) * lexical_scaled.get(key, 0.0)
-            for key in dense.keys() | lexical.keys()
-        }
-        best = sorted(fused, key=lambda key: (-fused[key], key))[: query.top_k]
+        fused = _scaled(_fused(dense, lexical, query))
         by_id = {row.id: row for row in rows}
-        return [_source(by_id[key], stored.documents[by_id[key].document_id], fused[key], query) for key in best]
+        best = [by_id[key] for key in sorted(fused, key=lambda key: (-fused[key], key))]
+        sources = [_source(row, stored.documents[row.document_id], fused[row.id], query) for row in best]
+        if query.mmr_lambda is not None:
+            best, sources = best[: pool_size(query)], sources[: pool_size(query)]
+        return diversify(sources, [row.embedding for row in best], query)
 
     async def delete(self, document_id: str, *, principal: Principal) -> StoredDocument:
         for stored in self._tenants.get(principal.tenant, {}).values():
@@ -200,40 +209,61 @@ class MemoryVectorStore:
             chunks=sum(map(len, stored.rows.values())),
             epoch=stored.summary.epoch + 1,
         )
+        words = sum(row.words.total() for row in stored.all_rows())
+        true_average = max(words / max(stored.summary.chunks, 1), 1.0)
+        if stored.summary.chunks and abs(true_average - stored.average_words) > DRIFT * stored.average_words:
+            stored.average_words = true_average
 
 
 def _dense(rows: Sequence[_Row], query: SearchQuery) -> dict[str, float]:
     if query.embedding is None:
         return {}
-    scores = {row.id: float(np.dot(row.embedding, query.embedding)) for row in rows}
-    return _longest(scores, query.candidates)
+    return {row.id: float(np.dot(row.embedding, query.embedding)) for row in rows}
 
 
 def _bm25(rows: Sequence[_Row], query: SearchQuery, stored: _Collection) -> dict[str, float]:
-    """Robertson and Zaragoza 2009, with Lucene's idf."""
+    """Robertson and Zaragoza 2009, with Lucene's idf, over the whole collection's frequencies."""
     terms = set(_tokens(query.text))
     total = stored.summary.chunks
-    average = sum(row.words.total() for row in stored.all_rows()) / max(total, 1)
-    frequency = Counter(term for row in rows for term in terms if term in row.words)
+    frequency = Counter(term for row in stored.all_rows() for term in terms & row.words.keys())
     scores = {}
     for row in rows:
         score = 0.0
         for term in terms & row.words.keys():
             n, df = row.words[term], frequency[term]
             idf = math.log(1 + (max(total, df) - df + 0.5) / (df + 0.5))
-            score += idf * n * (K1 + 1) / (n + K1 * (1 - B + B * row.words.total() / max(average, 1)))
+            score += idf * n * (K1 + 1) / (n + K1 * (1 - B + B * row.words.total() / stored.average_words))
         if score > 0:
             scores[row.id] = score
-    return _longest(scores, query.candidates)
+    return scores
 
 
-def _longest(scores: Mapping[str, float], limit: int) -> dict[str, float]:
+def _fused(dense: Mapping[str, float], lexical: Mapping[str, float], query: SearchQuery) -> dict[str, float]:
+    """The best of either list; in hybrid mode with both scores, standardised over all of them."""
+    best = {"dense": _longest(dense, query), "lexical": _longest(lexical, query)}
+    if query.mode != "hybrid":
+        return best[query.mode]
+    keys = sorted(best["dense"].keys() | best["lexical"].keys())
+    similarities = _standardised([dense[key] for key in keys])
+    bm25 = _standardised([lexical.get(key, 0.0) for key in keys])
+    fused = query.dense_weight * similarities + (1 - query.dense_weight) * bm25
+    return dict(zip(keys, fused.tolist(), strict=True))
+
+
+def _standardised(values: Sequence[float]) -> NDArray[np.float64]:
+    found = np.array(values, np.float64)
+    spread = found.std() if len(found) else 0.0
+    return (found - found.mean()) / spread if spread > EVEN else np.zeros(len(found))
+
+
+def _longest(scores: Mapping[str, float], query: SearchQuery) -> dict[str, float]:
+    limit = max(query.candidates, query.top_k)
     return dict(sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:limit])
 
 
 def _scaled(scores: Mapping[str, float]) -> dict[str, float]:
     low, high = min(scores.values(), default=0.0), max(scores.values(), default=0.0)
-    return {key: (score - low) / (high - low) if high > low else 1.0 for key, score in scores.items()}
+    return {key: (score - low) / (high - low) if high - low > EVEN else 1.0 for key, score in scores.items()}
 
 
 def _source(row: _Row, document: StoredDocument, score: float = 0.0, query: SearchQuery | None = None) -> Source:

@@ -1,9 +1,6 @@
 """What every backend says and stores alike."""
 
-from collections.abc import Mapping
-
 from ragents.errors import Conflict, InputError, NotFound
-from ragents.rag.types import Metadata, Scalar
 
 MAX_URI_BYTES, MAX_NAME_BYTES = 2_000, 200
 """What an index row can hold, with room for the tenant."""
@@ -20,14 +17,6 @@ def check_names(uri: str, collection: str) -> None:
 def clean(text: str) -> str:
     """What Postgres can store: no NUL, no lone surrogates."""
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
-
-
-def matches(metadata: Metadata, filters: Mapping[str, Scalar]) -> bool:
-    """As jsonb compares: 1 equals 1.0, true does not equal 1."""
-    return all(
-        key in metadata and metadata[key] == value and isinstance(metadata[key], bool) == isinstance(value, bool)
-        for key, value in filters.items()
-    )
 
 
 def unknown_collection(name: str) -> NotFound:

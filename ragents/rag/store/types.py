@@ -1,6 +1,6 @@
 """The VectorStore port: whole documents in, ranked chunks out, one tenant at a time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -10,7 +10,8 @@ from pydantic import Field, SecretStr
 from ragents.config.base import Config
 from ragents.embeddings.types import Vectors
 from ragents.principal import Principal
-from ragents.rag.types import Chunk, Collection, Document, Excerpt, Scalar, SearchMode, Source, StoredDocument
+from ragents.rag.filters import Filters
+from ragents.rag.types import Chunk, Collection, Document, Excerpt, SearchMode, Source, StoredDocument
 
 
 class StoreConfig(Config):
@@ -22,6 +23,8 @@ class StoreConfig(Config):
     backend: Literal["postgres", "memory"] = "postgres"
     dsn: SecretStr | None = None
     migrate_dsn: SecretStr | None = None
+    read_dsn: SecretStr | None = Field(default=None, description="a replica, for searches; down or behind: the primary")
+    language: str = Field(default="english", description="of new collections: a text search configuration of Postgres")
     pool_size: int = Field(default=10, ge=1, le=500)
     connect_timeout_s: float = Field(default=10.0, gt=0)
     acquire_timeout_s: float = Field(default=5.0, gt=0)
@@ -31,7 +34,11 @@ class StoreConfig(Config):
 
 @dataclass(frozen=True, slots=True)
 class SearchQuery:
-    """`embedding` may be absent in lexical mode. `filters`: metadata key equals value; all must hold."""
+    """`embedding` may be absent in lexical mode. `filters`: see ragents.rag.filters; all must hold.
+
+    `max_per_document` bounds the chunks of one document among the results. `mmr_lambda` (1 = relevance alone, 0 =
+    difference alone) chooses them by Maximal Marginal Relevance; their order is then that of the choice.
+    """
 
     text: str
     embedding: Vectors | None
@@ -40,7 +47,9 @@ class SearchQuery:
     mode: SearchMode = "hybrid"
     candidates: int = 100
     dense_weight: float = 0.5
-    filters: Mapping[str, Scalar] = field(default_factory=dict)
+    filters: Filters = field(default_factory=dict)
+    max_per_document: int | None = None
+    mmr_lambda: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

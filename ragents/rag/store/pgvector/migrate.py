@@ -92,12 +92,14 @@ async def _become_member(connection: asyncpg.Connection, role: str) -> None:
 
 async def _grant(connection: asyncpg.Connection, app_role: str) -> None:
     role = await quoted(connection, app_role)
-    tables = "ragents.tenants, ragents.collections, ragents.documents, ragents.chunks, ragents.chunk_index"
+    tables = "ragents.tenants, ragents.collections, ragents.documents, ragents.chunks, ragents.term_counts"
     await connection.execute(
         f"GRANT USAGE ON SCHEMA ragents TO {role};"
         f"GRANT SELECT ON ragents.migrations TO {role};"
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON {tables} TO {role};"
-        f"GRANT EXECUTE ON FUNCTION ragents.ensure_vector_index TO {role};"
+        f"GRANT SELECT, INSERT, DELETE ON ragents.chunk_vectors, ragents.chunk_terms, ragents.term_deltas TO {role};"
+        # Terms are counted when they come and go, not when they change: they never do.
+        f"GRANT UPDATE (impacts) ON ragents.chunk_terms TO {role};"
     )
     async with connection.transaction():
         # The function belongs to the search role: only as that role may its use be granted.

@@ -16,17 +16,23 @@ FROM pg_roles r WHERE r.rolname = current_user;
 SELECT e.extversion AS version, n.nspname AS schema
 FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector';
 
+-- name: languages
+-- Text search configurations that every schema sees.
+SELECT c.cfgname AS name FROM pg_ts_config c WHERE c.cfgnamespace = 'pg_catalog'::regnamespace ORDER BY 1;
+
 -- name: make_tenant
 -- $1 tenant
 INSERT INTO ragents.tenants (name) VALUES ($1) ON CONFLICT DO NOTHING;
 
 -- name: make_collection
--- $1 tenant, $2 name, $3 embedding model, $4 dimension
-INSERT INTO ragents.collections (tenant, name, embedding_model, dimension) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING;
+-- $1 tenant, $2 name, $3 embedding model, $4 dimension, $5 language
+INSERT INTO ragents.collections (tenant, name, embedding_model, dimension, language) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT DO NOTHING;
 
 -- name: lock_collection
 -- $1 tenant, $2 name. Writers of one collection go one after the other: its counters and its epoch are theirs.
-SELECT id, embedding_model, dimension FROM ragents.collections WHERE tenant = $1 AND name = $2 FOR UPDATE;
+SELECT id, embedding_model, dimension, language, average_words FROM ragents.collections
+WHERE tenant = $1 AND name = $2 FOR UPDATE;
 
 -- name: find_document
 -- $1 tenant, $2 collection id, $3 uri
@@ -43,13 +49,14 @@ UPDATE ragents.documents SET title = $3, format = $4, content_hash = $5, chunks 
        version = version + 1, updated_at = now()
 WHERE tenant = $1 AND id = $2 RETURNING version;
 
--- name: document_words
--- $1 tenant, $2 collection id, $3 document id
-SELECT coalesce(sum(words), 0)::bigint FROM ragents.chunk_index WHERE tenant = $1 AND collection_id = $2 AND document_id = $3;
-
 -- name: delete_chunks
--- $1 tenant, $2 document id. The index rows go with them.
-DELETE FROM ragents.chunks WHERE tenant = $1 AND document_id = $2;
+-- $1 tenant, $2 collection id, $3 document id. The triggers take the terms out of the counts.
+WITH vectors AS (
+    DELETE FROM ragents.chunk_vectors WHERE tenant = $1 AND collection_id = $2 AND document_id = $3
+), terms AS (
+    DELETE FROM ragents.chunk_terms WHERE tenant = $1 AND collection_id = $2 AND document_id = $3
+)
+DELETE FROM ragents.chunks WHERE tenant = $1 AND document_id = $3;
 
 -- name: insert_chunks
 -- $1 tenant, $2 document id, arrays: $3 ids, $4 positions, $5 bodies, $6 pages, $7 headings (JSON), $8 starts, $9 ends
@@ -58,28 +65,46 @@ SELECT $1, $2, c.id, c.position, c.body, c.page, ARRAY(SELECT jsonb_array_elemen
 FROM unnest($3::uuid[], $4::int[], $5::text[], $6::int[], $7::jsonb[], $8::int[], $9::int[])
      AS c(id, position, body, page, headings, start_offset, end_offset);
 
--- name: insert_index
--- $1 tenant, $2 collection id, $3 document id, arrays: $4 chunk ids, $5 embeddings, $6 lexical texts; words in all
-WITH lexed AS (
-    SELECT c.id, c.embedding, to_tsvector('english', c.body) AS lexemes
-    FROM unnest($4::uuid[], $5::vector[], $6::text[]) AS c(id, embedding, body)
-), counted AS (
-    SELECT l.*, (SELECT coalesce(sum(cardinality(u.positions)), 0) FROM unnest(l.lexemes) u)::int AS words FROM lexed l
-), inserted AS (
-    INSERT INTO ragents.chunk_index (tenant, collection_id, document_id, chunk_id, words, embedding, lexemes)
-    SELECT $1, $2, $3, id, words, embedding, lexemes FROM counted RETURNING words
-)
-SELECT coalesce(sum(words), 0)::bigint FROM inserted;
+-- name: insert_vectors
+-- $1 tenant, $2 collection id, $3 document id, arrays: $4 positions, $5 embeddings
+INSERT INTO ragents.chunk_vectors (tenant, collection_id, document_id, position, embedding)
+SELECT $1, $2, $3, c.position, c.embedding FROM unnest($4::int[], $5::vector[]) AS c(position, embedding);
+
+-- name: insert_terms
+-- $1 tenant, $2 collection id, $3 document id, $4 language, $5 average words, $6 and $7 first and last position. Read
+-- back from the chunks just written, so that what is searched is made in one place.
+INSERT INTO ragents.chunk_terms (tenant, collection_id, document_id, position, words, terms, impacts)
+SELECT $1, $2, l.document_id, l.position, l.words, l.terms, l.impacts
+FROM ragents.lexed($1, $2, $4::text::regconfig, $5, $3, $6, $7) l;
 
 -- name: change_collection
--- $1 tenant, $2 collection id, differences: $3 documents, $4 chunks, $5 words
-UPDATE ragents.collections
-SET epoch = epoch + 1, documents = documents + $3, chunks = chunks + $4, words = words + $5
-WHERE tenant = $1 AND id = $2;
+-- $1 tenant, $2 collection id, differences: $3 documents, $4 chunks; its state after that
+UPDATE ragents.collections SET epoch = epoch + 1, documents = documents + $3, chunks = chunks + $4
+WHERE tenant = $1 AND id = $2
+RETURNING epoch, chunks, language, average_words, greatest(words::float8 / greatest(chunks, 1), 1) AS true_average;
+
+-- name: fix_average
+-- $1 tenant, $2 collection id, $3 average words of the impacts from now on, $4 last document that has them, null = all
+UPDATE ragents.collections SET average_words = $3, rescore_after = $4 WHERE tenant = $1 AND id = $2;
+
+-- name: rescore
+-- $1 tenant, $2 collection id, $3 language, $4 average words, $5 after document, $6 documents at most; the last of them,
+-- null when none is left
+WITH next AS MATERIALIZED (
+    SELECT d.id FROM ragents.documents d
+    WHERE d.tenant = $1 AND d.collection_id = $2 AND d.id > $5 ORDER BY d.id LIMIT $6
+), made AS MATERIALIZED (
+    SELECT l.* FROM next n
+    CROSS JOIN LATERAL ragents.lexed($1, $2, $3::text::regconfig, $4, n.id, 0, 2147483647) l
+), changed AS (
+    UPDATE ragents.chunk_terms t SET impacts = m.impacts FROM made m
+    WHERE t.tenant = $1 AND t.collection_id = $2 AND t.document_id = m.document_id AND t.position = m.position
+)
+SELECT id FROM next ORDER BY id DESC LIMIT 1;
 
 -- name: search
 -- See migrations: ragents.search
-SELECT * FROM ragents.search($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
+SELECT * FROM ragents.search($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);
 
 -- name: get_document
 -- $1 tenant, $2 id
@@ -127,11 +152,80 @@ WHERE d.tenant = $1 AND c.name = $2;
 -- $1 tenant, $2 collection or null
 SELECT coalesce(sum(chunks), 0)::bigint FROM ragents.collections WHERE tenant = $1 AND ($2::text IS NULL OR name = $2);
 
+-- name: states
+-- $1 tenant, $2 name or null. What maintenance looks at.
+SELECT id, name, dimension, chunks, language, average_words, rescore_after,
+       greatest(words::float8 / greatest(chunks, 1), 1) AS true_average
+FROM ragents.collections WHERE tenant = $1 AND ($2::text IS NULL OR name = $2) ORDER BY name;
+
 -- name: collections
 -- $1 tenant, $2 name or null
 SELECT name, documents, chunks, embedding_model, dimension, epoch FROM ragents.collections
 WHERE tenant = $1 AND ($2::text IS NULL OR name = $2) ORDER BY name;
 
--- name: ensure_vector_index
--- $1 dimension
-SELECT ragents.ensure_vector_index($1);
+-- name: vector_schema
+SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector';
+
+-- name: index_states
+-- $1 collection id or null, $2 numbers (chunks * dimension) from which an index is wanted, $3 largest dimension. Runs as
+-- ragents_search, whose policy shows all tenants. An index is kept until a collection has shrunk by half.
+SELECT c.id, c.tenant, c.name, c.dimension, c.chunks, x.indisvalid AS valid,
+       c.dimension <= $3 AND c.chunks * c.dimension >= CASE WHEN x.indisvalid THEN $2::bigint / 2 ELSE $2::bigint END AS wanted
+FROM ragents.collections c
+LEFT JOIN pg_index x ON x.indexrelid = to_regclass('ragents.chunk_vectors_hnsw_' || c.id)
+WHERE c.id = $1 OR $1::bigint IS NULL
+ORDER BY c.tenant, c.name;
+
+-- name: database_size
+SELECT pg_database_size(current_database());
+
+-- name: table_sizes
+SELECT k.relname AS name, nullif(k.reltuples, -1)::bigint AS rows, pg_table_size(k.oid) AS table_bytes, pg_indexes_size(k.oid) AS index_bytes
+FROM pg_class k WHERE k.relnamespace = 'ragents'::regnamespace AND k.relkind = 'r' ORDER BY pg_total_relation_size(k.oid) DESC, 1;
+
+-- name: index_sizes
+SELECT t.relname AS table, k.relname AS name, pg_relation_size(k.oid) AS bytes, x.indisvalid AS valid
+FROM pg_index x JOIN pg_class k ON k.oid = x.indexrelid JOIN pg_class t ON t.oid = x.indrelid
+WHERE k.relnamespace = 'ragents'::regnamespace ORDER BY 3 DESC, 2;
+
+-- name: collection_stats
+-- $1 numbers (chunks * dimension) from which an index is wanted, $2 largest dimension. As ragents_search.
+SELECT c.id, c.tenant, c.name, c.documents, c.chunks, c.dimension, c.embedding_model, c.language, c.epoch,
+       (c.chunks * coalesce(s.row_bytes, 0))::bigint AS bytes,
+       CASE WHEN x.indisvalid THEN 'valid'
+            WHEN x.indexrelid IS NOT NULL AND EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = x.indexrelid) THEN 'building'
+            WHEN x.indexrelid IS NOT NULL THEN 'invalid'
+            WHEN c.dimension <= $2 AND c.chunks * c.dimension >= $1::bigint THEN 'missing'
+            ELSE 'not needed' END AS index,
+       coalesce(pg_relation_size(x.indexrelid), 0) AS index_bytes,
+       CASE WHEN c.chunks > 0 AND c.average_words > 0
+            THEN abs(greatest(c.words::float8 / c.chunks, 1) / c.average_words - 1) ELSE 0 END AS drift
+FROM ragents.collections c
+LEFT JOIN pg_index x ON x.indexrelid = to_regclass('ragents.chunk_vectors_hnsw_' || c.id)
+LEFT JOIN LATERAL (
+    SELECT avg(pg_column_size(v.*) + coalesce(pg_column_size(t.*), 0) + pg_column_size(k.*)) AS row_bytes
+    FROM (SELECT * FROM ragents.chunk_vectors v WHERE v.tenant = c.tenant AND v.collection_id = c.id LIMIT 200) v
+    JOIN ragents.chunks k ON k.tenant = v.tenant AND k.document_id = v.document_id AND k.position = v.position
+    LEFT JOIN ragents.chunk_terms t ON t.tenant = v.tenant AND t.collection_id = v.collection_id
+         AND t.document_id = v.document_id AND t.position = v.position
+) s ON true
+ORDER BY c.tenant, c.name;
+
+-- name: recall
+-- $1 tenant, $2 collection id, $3 its name, $4 questions, $5 k. Vectors at random places of the collection, each searched
+-- through the index and exactly; the mean share of the exact best k that the index found.
+SELECT avg(r.found) FROM (
+    SELECT (SELECT count(*) FROM ragents.search($1, $3, '', q.embedding, 'dense', $5, 100, 1, '{}', '{}', '{}', NULL, false, NULL, 0) i
+            JOIN ragents.search($1, $3, '', q.embedding, 'dense', $5, 100, 1, '{}', '{}', '{}', NULL, false, NULL, 1000000000000) e
+              ON e.chunk_id = i.chunk_id)::float8 / $5 AS found
+    FROM generate_series(1, $4::int) n
+    CROSS JOIN LATERAL (SELECT gen_random_uuid() AS at WHERE n.n > 0) g
+    CROSS JOIN LATERAL (
+        (SELECT v.embedding, 0 AS turn FROM ragents.chunk_vectors v
+         WHERE v.tenant = $1 AND v.collection_id = $2 AND v.document_id >= g.at ORDER BY v.document_id, v.position LIMIT 1)
+        UNION ALL
+        (SELECT v.embedding, 1 FROM ragents.chunk_vectors v
+         WHERE v.tenant = $1 AND v.collection_id = $2 ORDER BY v.document_id, v.position LIMIT 1)
+        ORDER BY turn LIMIT 1
+    ) q
+) r;

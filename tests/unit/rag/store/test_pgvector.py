@@ -18,8 +18,9 @@ from ragents.rag.store.memory import MemoryVectorStore
 from ragents.rag.store.pgvector import PgVectorStore, migrate, open_pgvector
 from ragents.rag.store.pgvector.migrate import check_vector_version, load_migrations
 from ragents.rag.types import Chunk, Document
+from tests.unit.rag.store.plans import plan_of
 
-TABLES = ["tenants", "collections", "documents", "chunks", "chunk_index"]
+TABLES = ["tenants", "collections", "documents", "chunks", "chunk_vectors", "chunk_terms", "term_counts", "term_deltas"]
 EMBEDDER = HashingEmbedder()
 
 
@@ -130,7 +131,7 @@ async def test_a_delete_leaves_not_a_row(store: PgVectorStore, postgres: str, pr
     document = await put(store, "unique-canary-word", principal)
     await store.delete(document, principal=principal)
     connection = await asyncpg.connect(postgres)
-    for table in ("documents", "chunks", "chunk_index"):
+    for table in ("documents", "chunks", "chunk_vectors", "chunk_terms", "term_counts", "term_deltas"):
         assert (
             await connection.fetchval(f"SELECT count(*) FROM ragents.{table} WHERE tenant = $1", principal.tenant) == 0
         )
@@ -265,13 +266,13 @@ async def test_a_statement_that_takes_too_long_is_unavailable(migrated: str) -> 
 # Search
 
 
-async def test_the_index_path_finds_what_the_exact_one_does(migrated: str, principal: Principal) -> None:
+async def test_the_index_path_finds_what_the_exact_one_does(migrated: str, postgres: str, principal: Principal) -> None:
     rng = np.random.default_rng(7)
     centres = rng.normal(size=(20, 48))
     vectors = (centres[rng.integers(0, 20, 3_000)] + 0.4 * rng.normal(size=(3_000, 48))).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     chunks = [Chunk(n, f"text {n}", 0, 1) for n in range(3_000)]
-    async with open_pgvector(migrated, StoreConfig(), exact_below=1_000) as store:
+    async with open_pgvector(migrated, StoreConfig(), exact_below=100, migrate_dsn=postgres) as store:
         async with store.bulk(principal=principal, collection="big"):
             await store.upsert(
                 Document("a", "t", "md", "h"),
@@ -288,9 +289,9 @@ async def test_the_index_path_finds_what_the_exact_one_does(migrated: str, princ
             by_index = {s.id for s in await store.search(query, principal=principal)}
             hits += len(by_index & {s.id for s in await exact.search(query, principal=principal)})
         assert hits >= 0.95 * 200
-        async with store.connections.use() as db:
-            names = await db.fetch("SELECT indexname FROM pg_indexes WHERE tablename = 'chunk_index'")
-        assert "chunk_index_hnsw_48" in {row["indexname"] for row in names}
+        query = SearchQuery("", vectors[0], "big", top_k=10, mode="dense")
+        assert "dense by index" in await plan_of(store, query, principal)
+        assert "dense exact over the collection" in await plan_of(exact, query, principal)
 
 
 async def test_vectors_larger_than_a_page_are_stored_and_found(store: PgVectorStore, principal: Principal) -> None:
@@ -325,13 +326,3 @@ async def test_lexical_scores_rank_as_the_oracles_do(store: PgVectorStore, princ
         theirs = [s.text for s in await oracle.search(query, principal=principal)]
         assert len(ours) == len(theirs)
         assert len(set(ours[:10]) & set(theirs[:10])) >= 9
-
-
-async def test_searches_use_the_lexical_index(postgres: str, migrated: str) -> None:
-    connection = await asyncpg.connect(postgres)
-    await connection.execute("SET enable_seqscan = off")
-    plan = await connection.fetch(
-        "EXPLAIN SELECT chunk_id FROM ragents.chunk_index WHERE lexemes @@ 'zebra'::tsquery LIMIT 5"
-    )
-    await connection.close()
-    assert any("chunk_index_lexemes" in row[0] for row in plan)

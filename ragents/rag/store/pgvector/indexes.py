@@ -1,0 +1,137 @@
+"""HNSW indexes: one per collection that has outgrown exact search, built beside readers and writers.
+
+Only the owner of the tables may build an index, and only outside of a transaction does CONCURRENTLY work: so this runs
+on a connection of its own, as the role of store.migrate_dsn.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import asyncpg
+
+from ragents.errors import StoreUnavailable
+from ragents.postgres.connections import UNREACHABLE, reason_of
+from ragents.rag.store.pgvector.statements import SQL
+
+log = logging.getLogger(__name__)
+
+EXACT_BELOW = 20_000
+"""Chunks of 384 dimensions below which every vector is compared: recall 1, and about as fast as the index. Vectors of
+another length count in proportion."""
+EXACT_DIMENSION, MAX_DIMENSION = 384, 4_000
+LOCK = 7_210_431_002
+TIMEOUT_S = 4 * 3_600.0
+CONNECT_TIMEOUT_S = 10.0
+MIN_MEMORY_MB, MAX_MEMORY_MB = 64, 2_048
+PREFIX = "chunk_vectors_hnsw_"
+
+Action = Literal["built", "rebuilt", "dropped"]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexChange:
+    index: str
+    action: Action
+    chunks: int
+
+
+async def build_indexes(
+    migrate_dsn: str, *, exact_below: int = EXACT_BELOW, only: int | None = None
+) -> list[IndexChange]:
+    """Build what is missing, build again what was left invalid, drop what is not needed; `only` one collection's.
+
+    Writers are never blocked. StoreUnavailable when the server is gone or another process builds for hours.
+    """
+    changes = []
+    async with owner_connection(migrate_dsn) as db, _locked(db):
+        async with all_tenants(db):
+            states = await db.fetch(SQL["index_states"], only, exact_below * EXACT_DIMENSION, MAX_DIMENSION)
+        for state in states:
+            name = f"{PREFIX}{int(state['id'])}"
+            if state["valid"] is not None and not (state["valid"] and state["wanted"]):
+                await db.execute(f"DROP INDEX CONCURRENTLY IF EXISTS ragents.{name}", timeout=TIMEOUT_S)
+            if state["wanted"] and not state["valid"]:
+                await _build(db, name, state)
+            action = _action(state)
+            if action is not None:
+                log.info("index %s %s (%d chunks)", name, action, state["chunks"])
+                changes.append(IndexChange(name, action, state["chunks"]))
+    return changes
+
+
+@asynccontextmanager
+async def owner_connection(migrate_dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """Of the role that owns the tables; StoreUnavailable when the server is not there or goes away."""
+    try:
+        db = await asyncpg.connect(migrate_dsn, timeout=CONNECT_TIMEOUT_S, server_settings={"jit": "off"})
+        try:
+            yield db
+        finally:
+            await db.close(timeout=CONNECT_TIMEOUT_S)
+    except UNREACHABLE as error:
+        raise StoreUnavailable(f"store.migrate_dsn: {reason_of(error)}") from error
+
+
+@asynccontextmanager
+async def all_tenants(db: asyncpg.Connection) -> AsyncIterator[None]:
+    """A transaction as the role whose policy shows every tenant's rows. The owner is a member of it."""
+    async with db.transaction(readonly=True):
+        await db.execute("SET LOCAL ROLE ragents_search")
+        yield
+
+
+def _action(state: asyncpg.Record) -> Action | None:
+    match state["wanted"], state["valid"]:
+        case True, None:
+            return "built"
+        case True, False:
+            return "rebuilt"
+        case False, True | False:
+            return "dropped"
+        case _:
+            return None
+
+
+async def _build(db: asyncpg.Connection, name: str, state: asyncpg.Record) -> None:
+    collection, dimension = int(state["id"]), int(state["dimension"])
+    memory = min(max(state["chunks"] * (2 * dimension + 500) * 5 // 4 // 2**20, MIN_MEMORY_MB), MAX_MEMORY_MB)
+    schema = await db.fetchval(SQL["vector_schema"])
+    await db.execute(f"SET maintenance_work_mem = '{int(memory)}MB'; SET search_path = pg_catalog, {schema}")
+    statement = (
+        f"CREATE INDEX CONCURRENTLY {name} ON ragents.chunk_vectors USING hnsw "
+        f"((embedding::halfvec({dimension})) halfvec_cosine_ops) WHERE collection_id = {collection}"
+    )
+    try:
+        try:
+            await db.execute(statement, timeout=TIMEOUT_S)
+        except asyncpg.DiskFullError:
+            # Parallel workers share memory in /dev/shm, of which containers have 64 MB.
+            await db.execute(f"DROP INDEX CONCURRENTLY IF EXISTS ragents.{name}", timeout=TIMEOUT_S)
+            await db.execute("SET max_parallel_maintenance_workers = 0")
+            await db.execute(statement, timeout=TIMEOUT_S)
+    except (asyncpg.PostgresError, TimeoutError, asyncio.CancelledError):
+        if not db.is_closed():  # else the next run finds it invalid
+            await db.execute(f"DROP INDEX CONCURRENTLY IF EXISTS ragents.{name}", timeout=TIMEOUT_S)
+        raise
+
+
+@asynccontextmanager
+async def _locked(db: asyncpg.Connection) -> AsyncIterator[None]:
+    """One builder at a time. Asked again and again: a session that waits for a lock holds a snapshot, and CREATE INDEX
+    CONCURRENTLY waits for all snapshots.
+    """
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            while not await db.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
+                await asyncio.sleep(0.2)
+    except TimeoutError:
+        raise StoreUnavailable(f"another process has been building indexes for {TIMEOUT_S:g} s") from None
+    try:
+        yield
+    finally:
+        if not db.is_closed():
+            await db.execute("SELECT pg_advisory_unlock($1)", LOCK)
