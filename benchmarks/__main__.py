@@ -9,7 +9,11 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+<<<<<<< HEAD
 SUITES = ("start", "checkpoints", "quality", "chunking", "ingest")
+=======
+SUITES = ("start", "checkpoints", "vectors", "hybrid")
+>>>>>>> h2
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -34,7 +34,7 @@ TENANT = "evaluation"
 """Test collections are kept apart from what the team has: nobody's search finds them."""
 MODES: tuple[SearchMode, ...] = ("dense", "lexical", "hybrid")
 DEPTH = 300
-"""Chunks asked for in one list, so that 100 documents are among them."""
+"""Chunks of a list that is not fused, so that 100 documents are among them."""
 RANKING_MEASURES = dict.fromkeys(("hybrid", "dense", "lexical"), ("ndcg@10", "recall@100", "mrr@10"))
 ANSWER_MEASURES = {"answers": ("exact_match", "f1", "contains", "citations_valid", "declined_rightly")}
 BOUND = re.compile(r"^(?:(\w+)\.)?([\w@]+)=(\d*\.?\d+)$")
@@ -121,7 +121,8 @@ def _searching(app: "App", mode: SearchMode, collection: str, principal: "Princi
     from ragents.rag.store.types import SearchQuery
 
     rag = app.config.rag
-    depth = max(DEPTH, rag.candidates)
+    # What is fused depends on the lists' length, so that one of another length would not be what the service finds.
+    depth = rag.candidates if mode == "hybrid" else max(DEPTH, rag.candidates)
 
     async def search(text: str) -> "Ranked":
         query = SearchQuery(
@@ -130,7 +131,7 @@ def _searching(app: "App", mode: SearchMode, collection: str, principal: "Princi
             collection=collection,
             mode=mode,
             top_k=depth,
-            candidates=rag.candidates if mode == "hybrid" else depth,
+            candidates=depth,
             dense_weight=rag.dense_weight,
         )
         sources = await app.store.search(query, principal=principal)

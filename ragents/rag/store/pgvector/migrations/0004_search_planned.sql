@@ -178,7 +178,7 @@ BEGIN
         ) THEN
             v_plan := v_plan || 'dense by index; ';
             PERFORM set_config('hnsw.iterative_scan', 'relaxed_order', true),
-                    set_config('hnsw.ef_search', greatest(100, least(1000, p_candidates))::text, true);
+                    set_config('hnsw.ef_search', greatest(120, least(1000, p_candidates))::text, true);
             EXECUTE format('
                 SELECT array_agg(n.document_id), array_agg(n.position), array_agg(1 - n.distance)
                 FROM (
