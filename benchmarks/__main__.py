@@ -9,11 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-<<<<<<< HEAD
-SUITES = ("start", "checkpoints", "quality", "chunking", "ingest")
-=======
-SUITES = ("start", "checkpoints", "vectors", "hybrid")
->>>>>>> h2
+SUITES = ("start", "checkpoints", "vectors", "hybrid", "quality", "chunking", "ingest")
 RESULTS = Path(__file__).parent / "results"
 
 
