@@ -24,7 +24,7 @@ class Batches(Generic[Item, Result]):
         self._at_once = at_once
         self._most = most
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
-        self._running = 0
+        self._running = self._sent = 0
         self._workers: set[asyncio.Task[None]] = set()  # the loop itself holds tasks weakly
 
     async def run(self, item: Item) -> Result:
@@ -41,10 +41,16 @@ class Batches(Generic[Item, Result]):
     async def _work(self) -> None:
         try:
             while self._waiting:
-                batch = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+                # An even share for each place: while one batch is stored, the callers of the other go on.
+                share = -(-(len(self._waiting) + self._sent) // self._at_once)
+                batch = [self._waiting.popleft() for _ in range(min(self._most, share, len(self._waiting)))]
                 batch = [(item, done) for item, done in batch if not done.done()]
                 if batch:
-                    await self._send(batch)
+                    self._sent += len(batch)
+                    try:
+                        await self._send(batch)
+                    finally:
+                        self._sent -= len(batch)
                     # Callers that were served just now, and have more, come before the next batch leaves.
                     await asyncio.sleep(0)
         finally:
