@@ -12,12 +12,12 @@ import pytest
 from ragents.agents.checkpointing import open_thread_state
 from ragents.agents.checkpointing.base import DurableSaver
 from ragents.agents.checkpointing.codec import Codec
+from ragents.agents.checkpointing.framing import framed, parts_of
 from ragents.agents.checkpointing.leases import Leases
 from ragents.agents.checkpointing.postgres import PostgresCheckpointSaver, PostgresLeases
 from ragents.agents.checkpointing.postgres.text import to_text
 from ragents.agents.checkpointing.redis import RedisCheckpointSaver, RedisLeases, Server, open_redis
 from ragents.agents.checkpointing.redis.keys import thread_keys
-from ragents.agents.checkpointing.redis.records import framed, parts_of
 from ragents.agents.checkpointing.serializer import strict_serializer
 from ragents.agents.checkpointing.types import CheckpointConfig
 
@@ -105,18 +105,28 @@ class PostgresStore:
     async def raw(self, saver: DurableSaver, thread: str, tenant: str = "") -> list[RawValue]:
         found: list[RawValue] = []
         for kind, table in TABLES.items():
+            column = "records" if kind == "write" else "ARRAY[payload]"
             rows = await self._query(
-                f"SELECT ctid::text, payload FROM ragents_threads.{table} AS langgraph "
+                f"SELECT ctid::text, {column} AS payloads FROM ragents_threads.{table} AS langgraph "
                 "WHERE tenant = $1 AND thread_id = $2 ORDER BY langgraph.ctid",
                 to_text(tenant),
                 to_text(thread),
             )
-            found += [RawValue(kind, row["ctid"], row["payload"]) for row in rows]
+            for row in rows:
+                for place, value in enumerate(row["payloads"], start=1):
+                    payload = parts_of(value[4:])[-1] if kind == "write" else value
+                    found.append(RawValue(kind, (row["ctid"], place), payload))
         return found
 
     async def overwrite(self, saver: DurableSaver, value: RawValue, payload: bytes) -> None:
-        statement = f"UPDATE ragents_threads.{TABLES[value.kind]} SET payload = $2 WHERE ctid = $1::text::tid"
-        await self._query(statement, value.where, payload)
+        table, (row, place) = f"ragents_threads.{TABLES[value.kind]}", value.where
+        column = "payload"
+        if value.kind == "write":
+            column = f"records[{place}]"
+            found = await self._query(f"SELECT {column} AS record FROM {table} WHERE ctid = $1::text::tid", row)
+            record = found[0]["record"]
+            payload = record[:4] + framed([*parts_of(record[4:])[:-1], payload])
+        await self._query(f"UPDATE {table} SET {column} = $2 WHERE ctid = $1::text::tid", row, payload)
 
     async def _query(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         connection = await asyncpg.connect(self.owner)

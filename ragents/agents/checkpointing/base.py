@@ -5,21 +5,19 @@ LangGraph's contract is langgraph.checkpoint.base.BaseCheckpointSaver. Beside it
 - `configurable["tenant"]` (default "") is part of every key; `for_tenant` binds it for the methods that take no config.
 - `configurable["__fence"]` is the number under which the caller holds the thread (see leases.py): once the thread has
   been taken by somebody else, nothing more is written under the old number (ThreadTaken).
-- The sync methods run the async ones on the loop that opened the saver: call them from any other thread.
+- The sync methods run the async ones on the loop that opened the saver (twins.py).
 """
 
-import asyncio
 import copy
 import random
 from abc import abstractmethod
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Self, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
     WRITES_IDX_MAP,
-    BaseCheckpointSaver,
     ChannelVersions,
     Checkpoint,
     CheckpointMetadata,
@@ -31,17 +29,25 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
 from ragents.agents.checkpointing.codec import Codec
-from ragents.agents.checkpointing.rows import COUNTERS, Place, StoredCheckpoint, StoredWrite, json_safe, metadata_of
-from ragents.errors import BackendUnavailable, Conflict
+from ragents.agents.checkpointing.rows import (
+    COUNTERS,
+    Place,
+    StoredCheckpoint,
+    StoredWrite,
+    json_safe,
+    metadata_of,
+    place_of_write,
+)
+from ragents.agents.checkpointing.twins import SyncTwins
+from ragents.errors import Conflict
 
 LARGE_BYTES = 2048
 """A channel's serialized value beyond this is stored once per version, beside the checkpoints that share it."""
-KNOWN_BLOBS = 20_000
-"""Stored values that a process remembers, so as not to serialize them again at each step."""
-SYNC_TIMEOUT_S = 60.0
+KNOWN_CHANNELS = 20_000
+"""Channels of threads whose last large value a process remembers, so as not to serialize it again at each step."""
 
 
-class DurableSaver(BaseCheckpointSaver[str]):
+class DurableSaver(SyncTwins):
     """Subclasses store and find rows. Made by `create_checkpoint_saver`."""
 
     backend: str
@@ -50,8 +56,7 @@ class DurableSaver(BaseCheckpointSaver[str]):
         super().__init__(serde=serde)
         self.codec = codec
         self.tenant = tenant
-        self._loop = asyncio.get_running_loop()
-        self._known: OrderedDict[tuple[Place, str, str], None] = OrderedDict()
+        self._known: OrderedDict[tuple[Place, str], str] = OrderedDict()
 
     def for_tenant(self, tenant: str) -> Self:
         """The same saver, whose delete_thread, copy_thread, prune, ... mean this tenant's threads."""
@@ -151,9 +156,10 @@ class DurableSaver(BaseCheckpointSaver[str]):
         place, checkpoint_id = self._place(config), str(config["configurable"]["checkpoint_id"])
         rows: dict[int, StoredWrite] = {}
         for position, (channel, value) in enumerate(writes):
-            row = StoredWrite(task_id, task_path, WRITES_IDX_MAP.get(channel, position), channel, b"")
-            payload = self.codec.encode(self.serde, value, row.place(place, checkpoint_id))
-            rows[row.index] = StoredWrite(task_id, task_path, row.index, channel, payload)
+            index = WRITES_IDX_MAP.get(channel, position)
+            bound = place_of_write(place, checkpoint_id, task_path, task_id, index, channel)
+            payload = self.codec.encode(self.serde, value, bound)
+            rows[index] = StoredWrite(task_id, task_path, index, channel, payload)
         if rows:
             fence = config["configurable"].get("__fence")
             await self._put_writes(place, checkpoint_id, list(rows.values()), fence=fence)
@@ -203,40 +209,46 @@ class DurableSaver(BaseCheckpointSaver[str]):
         *,
         trust: bool,
     ) -> StoredCheckpoint:
-        versions, values = checkpoint["channel_versions"], dict(checkpoint["channel_values"])
-        snapshots = [channel for channel, value in values.items() if isinstance(value, _DeltaSnapshot)]
+        versions, inline = checkpoint["channel_versions"], dict(checkpoint["channel_values"])
+        snapshots = [channel for channel, value in inline.items() if isinstance(value, _DeltaSnapshot)]
         large: dict[str, str] = {}
         blobs: dict[str, bytes] = {}
-        if trust and self._known:
-            large = {
-                channel: str(versions[channel])
-                for channel in values
-                if channel not in new_versions and (place, channel, str(versions.get(channel))) in self._known
-            }
-        inline = {channel: value for channel, value in values.items() if channel not in large}
+
+        def put_aside(channel: str) -> None:
+            """Its value, when it is large. Only get_next_version's versions are known to be unlike other branches'."""
+            version = versions.get(channel)
+            if not isinstance(version, str):
+                return
+            type_, data = self.serde.dumps_typed(inline[channel])
+            if len(data) > LARGE_BYTES:
+                blobs[channel] = self.codec.seal(type_, data, place.of("channel", channel, version))
+                large[channel] = version
+                del inline[channel]
+
+        for channel in list(inline) if self._known else ():
+            stored_version = self._known.get((place, channel))
+            if stored_version is None:
+                continue
+            if trust and channel not in new_versions and stored_version == versions.get(channel):
+                large[channel] = stored_version
+                del inline[channel]
+            else:
+                put_aside(channel)  # large the last time: so it is not serialized with the others first
         type_, data = self.serde.dumps_typed({**checkpoint, "channel_values": inline})
         if len(data) > LARGE_BYTES:
-            for channel, value in list(inline.items()):
-                version = versions.get(channel)
-                # Only versions made by get_next_version are known to be unlike any other branch's.
-                if not isinstance(version, str):
-                    continue
-                value_type, value_data = self.serde.dumps_typed(value)
-                if len(value_data) > LARGE_BYTES:
-                    bound = place.of("channel", channel, version)
-                    blobs[channel] = self.codec.seal(value_type, value_data, bound)
-                    large[channel] = version
-                    del inline[channel]
-            if blobs:
+            there = len(inline)
+            for channel in list(inline):
+                put_aside(channel)
+            if len(inline) < there:
                 type_, data = self.serde.dumps_typed({**checkpoint, "channel_values": inline})
         payload = self.codec.seal(type_, data, place.of(checkpoint["id"], "checkpoint"))
         return StoredCheckpoint(place, checkpoint["id"], parent, metadata, payload, large, blobs, (), snapshots)
 
     def _remember(self, stored: StoredCheckpoint) -> None:
         for channel, version in stored.large.items():
-            self._known[(stored.place, channel, version)] = None
-            self._known.move_to_end((stored.place, channel, version))
-        while len(self._known) > KNOWN_BLOBS:
+            self._known[stored.place, channel] = version
+            self._known.move_to_end((stored.place, channel))
+        while len(self._known) > KNOWN_CHANNELS:
             self._known.popitem(last=False)
 
     def _checkpoint(self, stored: StoredCheckpoint, *, only: Sequence[str] | None = None) -> Checkpoint:
@@ -300,84 +312,6 @@ class DurableSaver(BaseCheckpointSaver[str]):
         """A copy onto a thread that is there would mix the two."""
         async for _ in self.alist({"configurable": {"tenant": self.tenant, "thread_id": thread_id}}, limit=1):
             raise Conflict(f"the thread {thread_id!r} exists; copy to a new one, or delete it first")
-
-    # The sync twins.
-
-    def _wait(self, work: Any) -> Any:
-        """Run a coroutine on the saver's loop, from another thread."""
-        try:
-            inside = asyncio.get_running_loop() is self._loop
-        except RuntimeError:
-            inside = False
-        if inside:
-            work.close()
-            raise asyncio.InvalidStateError(
-                "a sync method of the checkpoint saver was called on its own event loop; use the async one "
-                "(await graph.ainvoke(...)), or call it from another thread"
-            )
-        running = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return running.result(SYNC_TIMEOUT_S)
-        except TimeoutError:
-            running.cancel()
-            raise BackendUnavailable("checkpointer", f"no answer within {SYNC_TIMEOUT_S:g} s") from None
-
-    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        return cast("CheckpointTuple | None", self._wait(self.aget_tuple(config)))
-
-    def list(
-        self,
-        config: RunnableConfig | None,
-        *,
-        filter: dict[str, Any] | None = None,
-        before: RunnableConfig | None = None,
-        limit: int | None = None,
-    ) -> Iterator[CheckpointTuple]:
-        found = self.alist(config, filter=filter, before=before, limit=limit)
-
-        async def following() -> CheckpointTuple | None:
-            return await anext(found, None)
-
-        async def close() -> None:
-            await cast(AsyncGenerator[CheckpointTuple, None], found).aclose()
-
-        try:
-            while (each := self._wait(following())) is not None:
-                yield each
-        finally:
-            self._wait(close())
-
-    def put(
-        self,
-        config: RunnableConfig,
-        checkpoint: Checkpoint,
-        metadata: CheckpointMetadata,
-        new_versions: ChannelVersions,
-    ) -> RunnableConfig:
-        return cast(RunnableConfig, self._wait(self.aput(config, checkpoint, metadata, new_versions)))
-
-    def put_writes(
-        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
-    ) -> None:
-        self._wait(self.aput_writes(config, writes, task_id, task_path))
-
-    def delete_thread(self, thread_id: str) -> None:
-        self._wait(self.adelete_thread(thread_id))
-
-    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
-        self._wait(self.adelete_for_runs(run_ids))
-
-    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        self._wait(self.acopy_thread(source_thread_id, target_thread_id))
-
-    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
-        self._wait(self.aprune(thread_ids, strategy=strategy))
-
-    def get_delta_channel_history(
-        self, *, config: RunnableConfig, channels: Sequence[str]
-    ) -> Mapping[str, DeltaChannelHistory]:
-        found = self._wait(self.aget_delta_channel_history(config=config, channels=channels))
-        return cast(Mapping[str, DeltaChannelHistory], found)
 
 
 def _history(writes: list[PendingWrite], seeds: Mapping[str, Any], channel: str) -> DeltaChannelHistory:

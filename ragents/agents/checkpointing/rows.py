@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointMetadata, get_serializable_checkpoint_metadata
@@ -13,8 +13,10 @@ COUNTERS = "counters_since_delta_snapshot"
 """LangGraph's metadata: delta channels that have been written since their value was last stored in full."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+class Place(NamedTuple):
     """Where a thread's checkpoints of one namespace are. Ids may hold any characters."""
 
     tenant: str
@@ -23,7 +25,7 @@ class Place:
 
     def of(self, *parts: str) -> tuple[str, ...]:
         """What a value at this place is bound to."""
-        return (self.tenant, self.thread, self.namespace, *parts)
+        return (*self, *parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class StoredWrite:
         return (self.task_path, self.task_id, self.index)
 
     def place(self, checkpoint: Place, checkpoint_id: str) -> tuple[str, ...]:
-        return checkpoint.of(checkpoint_id, "write", self.task_path, self.task_id, str(self.index), self.channel)
+        return place_of_write(checkpoint, checkpoint_id, self.task_path, self.task_id, self.index, self.channel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,21 +100,36 @@ def needed_ancestors(kept: Mapping[str, StoredCheckpoint], others: Mapping[str, 
     return needed
 
 
+def place_of_write(
+    checkpoint: Place, checkpoint_id: str, task_path: str, task_id: str, index: int, channel: str
+) -> tuple[str, ...]:
+    """What a write is bound to: its order among the others too."""
+    return (*checkpoint, checkpoint_id, "write", task_path, task_id, str(index), channel)
+
+
 def dumps_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return ENCODER.encode(value)
 
 
 def json_safe(value: Any) -> Any:
     """JSON without what Postgres refuses in it: NUL, lone surrogates, NaN. Other objects become their text."""
+    kind = type(value)
+    if kind is str:  # first what metadata is made of: this runs at every step
+        plain = value.isascii() and "\0" not in value
+        return value if plain else value.replace("\0", "").encode("utf-8", "replace").decode()
+    if value is None or kind is int or kind is bool:
+        return value
+    if kind is dict:
+        return {json_safe(str(key)): json_safe(each) for key, each in value.items()}
     match value:
-        case None | bool() | int():
+        case int():
             return value
         case float():
             return value if math.isfinite(value) else str(value)
         case str():
-            return value.replace("\0", "").encode("utf-8", "replace").decode()
+            return json_safe(str.__str__(value))
         case Mapping():
-            return {json_safe(str(key)): json_safe(each) for key, each in value.items()}
+            return json_safe(dict(value))
         case list() | tuple() | set() | frozenset():
             return [json_safe(each) for each in value]
         case _:

@@ -8,9 +8,19 @@ import asyncpg
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from ragents.agents.checkpointing.base import DurableSaver
+from ragents.agents.checkpointing.batching import Batches
 from ragents.agents.checkpointing.codec import Codec
-from ragents.agents.checkpointing.postgres.batching import Batches
-from ragents.agents.checkpointing.postgres.text import from_text, to_text
+from ragents.agents.checkpointing.postgres.records import pack_write, unpack_write
+from ragents.agents.checkpointing.postgres.storing import (
+    AT_ONCE,
+    MOST,
+    CheckpointItem,
+    Item,
+    Storing,
+    WritesItem,
+    located,
+)
+from ragents.agents.checkpointing.postgres.text import from_text, optional, to_text
 from ragents.agents.checkpointing.rows import Place, StoredCheckpoint, StoredWrite, dumps_json
 from ragents.errors import InputError, ThreadTaken
 from ragents.postgres import Connections
@@ -23,8 +33,6 @@ TAKEN = "RA001"
 MISSING = "RA002"
 """The error code of a put that counts on a value that is not there."""
 
-PUT = "SELECT ragents_threads.put_checkpoint($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
-PUT_WRITES = "SELECT ragents_threads.put_writes($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
 GET = "SELECT * FROM ragents_threads.get_checkpoint($1, $2, $3, $4, $5)"
 LIST = "SELECT * FROM ragents_threads.list_checkpoints($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 ANCESTORS = "SELECT * FROM ragents_threads.ancestors($1, $2, $3, $4, $5)"
@@ -50,7 +58,8 @@ class PostgresCheckpointSaver(DurableSaver):
     ) -> None:
         super().__init__(serde=serde, codec=codec)
         self.connections = connections
-        self._puts, self._writes = Batches(connections, PUT), Batches(connections, PUT_WRITES)
+        storing = Storing(connections, ttl_s=ttl_s)
+        self._batches: Batches[Item, None] = Batches(storing.together, at_once=AT_ONCE, most=MOST)
         self._keep = keep
         self._ttl_s = ttl_s
 
@@ -59,21 +68,7 @@ class PostgresCheckpointSaver(DurableSaver):
 
     async def _store(self, stored: StoredCheckpoint, *, fence: int | None, keep: int | None) -> list[str]:
         try:
-            await self._run(
-                self._puts,
-                *_where(stored.place),
-                to_text(stored.id),
-                _optional(stored.parent),
-                _optional(stored.run_id),
-                dumps_json(stored.metadata),
-                stored.payload,
-                [_key(channel, version) for channel, version in stored.large.items()] or None,
-                [stored.blobs.get(channel) for channel in stored.large],
-                [to_text(channel) for channel in stored.snapshots] or None,
-                fence,
-                self._ttl_s,
-                keep,
-            )
+            await self._run(CheckpointItem(located(stored.place), stored, fence, keep))
         except asyncpg.PostgresError as error:
             if error.sqlstate != MISSING:
                 raise
@@ -88,23 +83,13 @@ class PostgresCheckpointSaver(DurableSaver):
     async def _put_writes(
         self, place: Place, checkpoint_id: str, writes: Sequence[StoredWrite], *, fence: int | None
     ) -> None:
-        first = writes[0]
-        await self._run(
-            self._writes,
-            *_where(place),
-            to_text(checkpoint_id),
-            to_text(first.task_id),
-            to_text(first.task_path),
-            [write.index for write in writes],
-            [to_text(write.channel) for write in writes],
-            [write.payload for write in writes],
-            fence,
-            self._ttl_s,
-        )
+        ordered = sorted(writes, key=_number)
+        records = [pack_write(write) for write in ordered]
+        await self._run(WritesItem(located(place), checkpoint_id, ordered[0].task_id, records, fence))
 
     async def _get(self, place: Place, checkpoint_id: str | None) -> StoredCheckpoint | None:
         async with self.connections.use() as db:
-            row = await db.fetchrow(GET, *_where(place), _optional(checkpoint_id), self._ttl_s)
+            row = await db.fetchrow(GET, *located(place), optional(checkpoint_id), self._ttl_s)
         return _stored(place.tenant, row) if row else None
 
     async def _list(
@@ -120,11 +105,11 @@ class PostgresCheckpointSaver(DurableSaver):
     ) -> AsyncIterator[StoredCheckpoint]:
         conditions = (
             to_text(tenant),
-            _optional(thread),
-            _optional(namespace),
-            _optional(checkpoint_id),
+            optional(thread),
+            optional(namespace),
+            optional(checkpoint_id),
             dumps_json(metadata),
-            _optional(before),
+            optional(before),
         )
         after: tuple[str | None, str | None, str | None] = (None, None, None)
         left = limit
@@ -143,7 +128,7 @@ class PostgresCheckpointSaver(DurableSaver):
         seen: set[str] = set()
         while True:
             async with self.connections.use() as db:
-                rows = await db.fetch(ANCESTORS, *_where(place), _optional(checkpoint_id), PAGE)
+                rows = await db.fetch(ANCESTORS, *located(place), optional(checkpoint_id), PAGE)
             for row in rows:
                 if row["checkpoint_id"] in seen:  # a forged chain may be a ring
                     return
@@ -198,25 +183,21 @@ class PostgresCheckpointSaver(DurableSaver):
         async with self.connections.use() as db:
             return await db.fetchval(statement, *arguments)
 
-    async def _run(self, batches: Batches, *arguments: Any) -> None:
+    async def _run(self, item: Item) -> None:
         try:
-            await batches.run(*arguments)
+            await self._batches.run(item)
         except asyncpg.PostgresError as error:
             if error.sqlstate == TAKEN:
                 raise ThreadTaken("the thread was taken over by another request; nothing was written") from None
             raise
 
 
-def _where(place: Place) -> tuple[str, str, str]:
-    return to_text(place.tenant), to_text(place.thread), to_text(place.namespace)
+def _number(write: StoredWrite) -> int:
+    return write.index
 
 
-def _optional(identifier: str | None) -> str | None:
-    return None if identifier is None else to_text(identifier)
-
-
-def _key(channel: str, version: str) -> str:
-    return to_text(f"{version}/{channel}")
+def _order(write: StoredWrite) -> tuple[str, str, int]:
+    return write.order
 
 
 def _stored(tenant: str, row: asyncpg.Record) -> StoredCheckpoint:
@@ -228,15 +209,8 @@ def _stored(tenant: str, row: asyncpg.Record) -> StoredCheckpoint:
         large[channel] = version
         blobs[channel] = blob or b""  # a value that is gone is refused when it is read, by name
     writes = [
-        StoredWrite(from_text(task_id), from_text(task_path), index, from_text(channel), payload)
-        for task_id, task_path, index, channel, payload in zip(
-            row["task_ids"] or (),
-            row["task_paths"] or (),
-            row["idxs"] or (),
-            row["channels"] or (),
-            row["payloads"] or (),
-            strict=True,
-        )
+        unpack_write(from_text(task), record)
+        for task, record in zip(row["tasks"] or (), row["records"] or (), strict=True)
     ]
     parent = row["parent_id"]
     return StoredCheckpoint(
@@ -247,6 +221,6 @@ def _stored(tenant: str, row: asyncpg.Record) -> StoredCheckpoint:
         row["payload"],
         large,
         blobs,
-        writes,
+        sorted(writes, key=_order),
         [from_text(channel) for channel in row["snapshots"] or ()],
     )

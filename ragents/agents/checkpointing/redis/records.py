@@ -1,9 +1,10 @@
 """Checkpoints and writes as the bytes that the scripts store. thread.lua knows the positions."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, cast
 
+from ragents.agents.checkpointing.framing import framed, parts_of
 from ragents.agents.checkpointing.redis.keys import escape, joined, parted, unescape
 from ragents.agents.checkpointing.rows import COUNTERS, Place, StoredCheckpoint, StoredWrite, dumps_json
 from ragents.errors import CheckpointRefused
@@ -48,11 +49,6 @@ def pack_write(write: StoredWrite) -> tuple[bytes, bytes]:
     return name, framed([escape(write.task_path), escape(write.channel), write.payload])
 
 
-def framed(parts: Iterable[bytes]) -> bytes:
-    """Each part after its length as four bytes, big-endian."""
-    return b"".join(piece for part in parts for piece in (len(part).to_bytes(4, "big"), part))
-
-
 def unpack_reply(tenant: str, thread: str, reply: bytes) -> Iterator[StoredCheckpoint]:
     """What read.lua answers."""
     parts = parts_of(reply)
@@ -94,17 +90,4 @@ def _record(data: bytes, size: int) -> list[bytes]:
     parts = parts_of(data)
     if len(parts) != size:
         raise CheckpointRefused("a row of another shape; it was not written by this version of RAGents")
-    return parts
-
-
-def parts_of(data: bytes) -> list[bytes]:
-    """What `framed` was given."""
-    parts: list[bytes] = []
-    at = 0
-    while at < len(data):
-        end = at + 4 + int.from_bytes(data[at : at + 4], "big")
-        parts.append(data[at + 4 : end])
-        at = end
-    if at != len(data):
-        raise CheckpointRefused("a damaged row: it ends too early")
     return parts

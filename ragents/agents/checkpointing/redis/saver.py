@@ -7,17 +7,18 @@ from typing import Any
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from ragents.agents.checkpointing.base import DurableSaver
+from ragents.agents.checkpointing.batching import Batches
 from ragents.agents.checkpointing.codec import Codec
 from ragents.agents.checkpointing.redis.keys import joined, parted, thread_keys
 from ragents.agents.checkpointing.redis.reading import BARE_PAGE, PAGE, Name, Reader, paged
 from ragents.agents.checkpointing.redis.records import pack_checkpoint, pack_write, ref, root_of
 from ragents.agents.checkpointing.redis.registry import Registry
 from ragents.agents.checkpointing.redis.scripts import Argument, Script, Server
+from ragents.agents.checkpointing.redis.storing import AT_ONCE, MOST, TAKEN, Item, Reply, Storing
 from ragents.agents.checkpointing.rows import Place, StoredCheckpoint, StoredWrite
 from ragents.errors import InputError, ThreadTaken
 
-PUT, PUT_WRITES, DROP, PRUNE = Script("put"), Script("put_writes"), Script("drop"), Script("prune")
-TAKEN = 1
+DROP, PRUNE = Script("drop"), Script("prune")
 
 
 class RedisCheckpointSaver(DurableSaver):
@@ -44,6 +45,8 @@ class RedisCheckpointSaver(DurableSaver):
         self._keep = max_checkpoints or 0
         self._registry = Registry(server, ttl_s=ttl_s)
         self._reader = Reader(server, self._registry, ttl_ms=self._ttl_ms)
+        storing = Storing(server, ttl_ms=self._ttl_ms)
+        self._batches: Batches[Item, Reply] = Batches(storing.together, at_once=AT_ONCE, most=MOST)
 
     async def adelete_thread(self, thread_id: str) -> None:
         """With its lease and its ledger: who still holds it cannot write to it any more."""
@@ -86,13 +89,11 @@ class RedisCheckpointSaver(DurableSaver):
         self, place: Place, checkpoint_id: str, writes: Sequence[StoredWrite], *, fence: int | None
     ) -> None:
         await self._registry.note(place.tenant, place.thread)
-        arguments = self._head(fence, place.namespace, checkpoint_id)
+        parts = _head("w", fence, place.namespace, checkpoint_id)
         for write in writes:
             name, record = pack_write(write)
-            arguments += (name, "1" if write.index < 0 else "0", record)
-        keys = thread_keys(place.tenant, place.thread)
-        if await self._server.run(PUT_WRITES, keys, arguments, again=True) == TAKEN:
-            raise _taken()
+            parts += (name, "1" if write.index < 0 else "0", record)
+        await self._run(Item(thread_keys(place.tenant, place.thread), parts))
 
     async def _get(self, place: Place, checkpoint_id: str | None) -> StoredCheckpoint | None:
         found = await self._reader.read(place.tenant, place.thread, [(place.namespace, checkpoint_id or "")])
@@ -140,17 +141,19 @@ class RedisCheckpointSaver(DurableSaver):
         place = stored.place
         await self._registry.note(place.tenant, place.thread, run_id=stored.run_id)
         expected = [ref(*each) for each in stored.large.items() if each[0] not in stored.blobs]
-        arguments = self._head(fence, place.namespace, stored.id)
-        arguments += (pack_checkpoint(stored), joined(root_of(stored)), keep, keep // 2, len(expected), *expected)
+        parts = _head("c", fence, place.namespace, stored.id)
+        parts += (pack_checkpoint(stored), joined(root_of(stored)), keep, keep // 2, len(expected), *expected)
         for channel, value in stored.blobs.items():
-            arguments += (ref(channel, stored.large[channel]), value)
-        reply = await self._server.run(PUT, thread_keys(place.tenant, place.thread), arguments, again=True)
-        if reply == TAKEN:
-            raise _taken()
-        return [parted(each)[0] for each in reply] if isinstance(reply, list) else []
+            parts += (ref(channel, stored.large[channel]), value)
+        missing = await self._run(Item(thread_keys(place.tenant, place.thread), parts))
+        return [parted(each)[0] for each in missing]
 
-    def _head(self, fence: int | None, namespace: str, checkpoint_id: str) -> list[Argument]:
-        return [self._ttl_ms, "" if fence is None else fence, joined(namespace), joined(checkpoint_id)]
+    async def _run(self, item: Item) -> list[bytes]:
+        """The refs of large values that are missing."""
+        reply = await self._batches.run(item)
+        if reply == TAKEN:
+            raise ThreadTaken("the thread went on elsewhere while this process stood still; nothing was written")
+        return reply if isinstance(reply, list) else []
 
     async def _drop_run(self, thread: str, run_id: str) -> None:
         names = [name async for name in self._reader.names(self.tenant, thread)]
@@ -163,5 +166,5 @@ class RedisCheckpointSaver(DurableSaver):
             await self._server.run(DROP, thread_keys(self.tenant, thread), arguments, again=True)
 
 
-def _taken() -> ThreadTaken:
-    return ThreadTaken("the thread went on elsewhere while this process stood still; nothing was written")
+def _head(kind: str, fence: int | None, namespace: str, checkpoint_id: str) -> list[Argument]:
+    return [kind, "" if fence is None else fence, joined(namespace), joined(checkpoint_id)]

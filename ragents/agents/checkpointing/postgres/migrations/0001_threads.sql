@@ -1,5 +1,7 @@
 -- Threads of LangGraph programs: checkpoints, the writes of their tasks, and values that checkpoints share.
 --
+-- What comes at the same time from one process is stored by one call of `store`.
+--
 -- Ids are text in the byte order of their characters (COLLATE "C"), as LangGraph compares them, and primary keys lead
 -- with the tenant. Row-level security with FORCE lets a role see the rows of the tenant in the setting ragents.tenant;
 -- each function sets it for its own transaction. Payloads are compressed before they come here: EXTERNAL keeps
@@ -10,32 +12,30 @@ CREATE TABLE ragents_threads.langgraph_checkpoints (
     thread_id     text COLLATE "C" NOT NULL,
     checkpoint_ns text COLLATE "C" NOT NULL,
     checkpoint_id text COLLATE "C" NOT NULL,
-    parent_id     text COLLATE "C",
+    parent_id     text COLLATE "C",   -- which may have been trimmed
     run_id        text COLLATE "C",
     metadata      jsonb NOT NULL,
     large         text[],   -- keys of langgraph_blobs: version/channel
     snapshots     text[],   -- delta channels whose value is stored here in full
     payload       bytea NOT NULL,
-    created_at    timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant, thread_id, checkpoint_ns, checkpoint_id)
 );
 ALTER TABLE ragents_threads.langgraph_checkpoints ALTER COLUMN payload SET STORAGE EXTERNAL;
 CREATE INDEX langgraph_checkpoints_run ON ragents_threads.langgraph_checkpoints (tenant, run_id)
     WHERE run_id IS NOT NULL;
 
+-- All writes of a task in one row, ascending. A record: the write's number + 2^31 as four bytes, big-endian, then what
+-- the program alone reads.
 CREATE TABLE ragents_threads.langgraph_writes (
     tenant        text COLLATE "C" NOT NULL,
     thread_id     text COLLATE "C" NOT NULL,
     checkpoint_ns text COLLATE "C" NOT NULL,
     checkpoint_id text COLLATE "C" NOT NULL,
     task_id       text COLLATE "C" NOT NULL,
-    idx           integer NOT NULL,
-    task_path     text COLLATE "C" NOT NULL,
-    channel       text COLLATE "C" NOT NULL,
-    payload       bytea NOT NULL,
-    PRIMARY KEY (tenant, thread_id, checkpoint_ns, checkpoint_id, task_id, idx)
+    records       bytea[] NOT NULL,
+    PRIMARY KEY (tenant, thread_id, checkpoint_ns, checkpoint_id, task_id)
 );
-ALTER TABLE ragents_threads.langgraph_writes ALTER COLUMN payload SET STORAGE EXTERNAL;
+ALTER TABLE ragents_threads.langgraph_writes ALTER COLUMN records SET STORAGE EXTERNAL;
 
 -- Values of channels that are large: once per version, for all checkpoints that have it.
 CREATE TABLE ragents_threads.langgraph_blobs (
@@ -90,15 +90,20 @@ CREATE POLICY tenant ON ragents_threads.langgraph_threads
     WITH CHECK (tenant = current_setting('ragents.tenant', true));
 
 
--- Raises RA001 unless the thread is held under p_fence. The lock keeps it from being taken before this write is done.
-CREATE FUNCTION ragents_threads.check_fence(p_tenant text, p_thread text, p_fence bigint)
+-- Raises RA001 unless each of these threads is held under its fence. The locks keep them from being taken before this
+-- write is done.
+CREATE FUNCTION ragents_threads.check_fences(p_tenant text, p_threads text[], p_fences bigint[])
 RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    n integer;
 BEGIN
-    PERFORM FROM ragents_threads.langgraph_threads t
-        WHERE t.tenant = p_tenant AND t.thread_id = p_thread AND t.fence = p_fence FOR SHARE;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'the thread is not held under %', p_fence USING ERRCODE = 'RA001';
-    END IF;
+    FOR n IN 1 .. cardinality(p_threads) LOOP
+        PERFORM FROM ragents_threads.langgraph_threads t
+            WHERE t.tenant = p_tenant AND t.thread_id = p_threads[n] AND t.fence = p_fences[n] FOR SHARE;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'the thread is not held under %', p_fences[n] USING ERRCODE = 'RA001';
+        END IF;
+    END LOOP;
 END $$;
 
 
@@ -143,108 +148,135 @@ RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
 $$;
 
 
--- Store a checkpoint, replacing one of the same id. p_keys and p_blobs: its large values, NULL for those that should be
--- there already. When one of these is not there, nothing is stored: RA002.
--- p_fence, p_ttl_s, p_keep: NULL for none.
-CREATE FUNCTION ragents_threads.put_checkpoint(
-    p_tenant text, p_thread text, p_ns text, p_id text, p_parent text, p_run text, p_metadata jsonb, p_payload bytea,
-    p_keys text[], p_blobs bytea[], p_snapshots text[], p_fence bigint, p_ttl_s float8, p_keep integer
+-- Two lists of writes of a task as one: the first write of a number stays, those below zero overwrite.
+CREATE FUNCTION ragents_threads.merged(p_old bytea[], p_new bytea[]) RETURNS bytea[] LANGUAGE sql IMMUTABLE AS $$
+    SELECT array_agg(m.record ORDER BY m.number) FROM (
+        SELECT DISTINCT ON (e.number) e.number, e.record FROM (
+            SELECT substr(o, 1, 4) AS number, o AS record, 1 AS place FROM unnest(p_old) o
+            UNION ALL
+            SELECT substr(n, 1, 4), n, CASE WHEN get_byte(n, 0) < 128 THEN 0 ELSE 2 END FROM unnest(p_new) n
+        ) e ORDER BY e.number, e.place
+    ) m
+$$;
+
+
+-- Store checkpoints (c_) with their large values (b_), and writes of tasks (w_), of one tenant: all or nothing.
+--
+-- p_threads  ascending, so that locks are taken in the same order everywhere; p_locks: '' for none, 's' shared, 'x'
+-- p_fenced   threads that must be held under p_fences: RA001 when one is not. NULL for none.
+-- p_ttl_s    NULL where threads do not expire
+-- b_payloads NULL for a value that should be there already: RA002 when it is not
+-- c_large, c_snapshots  as the text of an array, or NULL
+-- c_keep     trim the namespace to so many checkpoints; NULL: not now
+-- w_first, w_last       places of the task's writes in w_records
+--
+-- An existing checkpoint is replaced. Something that comes twice in one call is refused by Postgres (21000).
+CREATE FUNCTION ragents_threads.store(
+    p_tenant text, p_ttl_s float8, p_threads text[], p_locks text[], p_fenced text[], p_fences bigint[],
+    b_threads text[], b_spaces text[], b_keys text[], b_payloads bytea[],
+    c_threads text[], c_spaces text[], c_ids text[], c_parents text[], c_runs text[], c_metadata text[],
+    c_large text[], c_snapshots text[], c_payloads bytea[], c_keep integer[],
+    w_threads text[], w_spaces text[], w_ids text[], w_tasks text[], w_first integer[], w_last integer[],
+    w_records bytea[]
 ) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-    replaced boolean;
+    replaced text[];
+    thread text;
 BEGIN
     PERFORM set_config('ragents.tenant', p_tenant, true);
-    IF p_fence IS NOT NULL THEN
-        PERFORM ragents_threads.check_fence(p_tenant, p_thread, p_fence);
+    -- Exclusive from the start where it will be needed: two that hold it shared could not both get it. Before the rows
+    -- of langgraph_threads, as in delete_thread.
+    IF p_locks IS NOT NULL THEN
+        PERFORM CASE u.lock
+                WHEN 'x' THEN pg_advisory_xact_lock(ragents_threads.lock_number(p_tenant, u.thread))
+                WHEN 's' THEN pg_advisory_xact_lock_shared(ragents_threads.lock_number(p_tenant, u.thread))
+            END FROM unnest(p_threads, p_locks) AS u (thread, lock);
+    END IF;
+    IF p_fenced IS NOT NULL THEN
+        PERFORM ragents_threads.check_fences(p_tenant, p_fenced, p_fences);
     END IF;
     IF p_ttl_s IS NOT NULL THEN
-        PERFORM ragents_threads.touch(p_tenant, p_thread, p_ttl_s);
+        PERFORM ragents_threads.touch(p_tenant, u.thread, p_ttl_s) FROM unnest(p_threads) AS u (thread);
     END IF;
-    -- Exclusive from the start where it will be needed: two that hold it shared could not both get it.
-    IF p_keep IS NOT NULL THEN
-        PERFORM pg_advisory_xact_lock(ragents_threads.lock_number(p_tenant, p_thread));
-    ELSIF p_keys IS NOT NULL THEN
-        PERFORM pg_advisory_xact_lock_shared(ragents_threads.lock_number(p_tenant, p_thread));
-    END IF;
-    IF p_keys IS NOT NULL THEN
-        PERFORM FROM unnest(p_keys, p_blobs) AS u (key, blob)
-            WHERE u.blob IS NULL AND NOT EXISTS (
-                SELECT FROM ragents_threads.langgraph_blobs b
-                WHERE b.tenant = p_tenant AND b.thread_id = p_thread AND b.checkpoint_ns = p_ns AND b.key = u.key);
+    IF b_keys IS NOT NULL THEN
+        -- Subqueries with a whole key each: a join may read all values of a thread.
+        PERFORM FROM unnest(b_threads, b_spaces, b_keys, b_payloads) AS u (thread, space, key, payload)
+            WHERE u.payload IS NULL AND (
+                SELECT true FROM ragents_threads.langgraph_blobs b
+                WHERE b.tenant = p_tenant AND b.thread_id = u.thread AND b.checkpoint_ns = u.space
+                    AND b.key = u.key) IS NULL;
         IF FOUND THEN
             RAISE EXCEPTION 'a large value is not there' USING ERRCODE = 'RA002';
         END IF;
         INSERT INTO ragents_threads.langgraph_blobs (tenant, thread_id, checkpoint_ns, key, payload)
-            SELECT p_tenant, p_thread, p_ns, u.key, u.blob FROM unnest(p_keys, p_blobs) AS u (key, blob)
-            WHERE u.blob IS NOT NULL
+            SELECT p_tenant, u.thread, u.space, u.key, u.payload
+            FROM unnest(b_threads, b_spaces, b_keys, b_payloads) AS u (thread, space, key, payload)
+            WHERE u.payload IS NOT NULL
             ON CONFLICT DO NOTHING;
     END IF;
-    INSERT INTO ragents_threads.langgraph_checkpoints AS c
-        (tenant, thread_id, checkpoint_ns, checkpoint_id, parent_id, run_id, metadata, large, snapshots, payload)
-        VALUES (p_tenant, p_thread, p_ns, p_id, p_parent, p_run, p_metadata, p_keys, p_snapshots, p_payload)
-        ON CONFLICT (tenant, thread_id, checkpoint_ns, checkpoint_id) DO UPDATE SET
-            parent_id = excluded.parent_id, run_id = excluded.run_id, metadata = excluded.metadata,
-            large = excluded.large, snapshots = excluded.snapshots, payload = excluded.payload
-        RETURNING c.xmax <> 0 INTO replaced;
-    IF replaced AND pg_try_advisory_xact_lock(ragents_threads.lock_number(p_tenant, p_thread)) THEN
-        PERFORM ragents_threads.forget_blobs(p_tenant, p_thread);
+    IF c_ids IS NOT NULL THEN
+        WITH stored AS (
+            INSERT INTO ragents_threads.langgraph_checkpoints AS c
+                (tenant, thread_id, checkpoint_ns, checkpoint_id, parent_id, run_id, metadata, large, snapshots,
+                 payload)
+                SELECT p_tenant, u.thread, u.space, u.id, u.parent, u.run, u.metadata::jsonb, u.large::text[],
+                    u.snapshots::text[], u.payload
+                FROM unnest(c_threads, c_spaces, c_ids, c_parents, c_runs, c_metadata, c_large, c_snapshots,
+                            c_payloads)
+                    AS u (thread, space, id, parent, run, metadata, large, snapshots, payload)
+                ON CONFLICT (tenant, thread_id, checkpoint_ns, checkpoint_id) DO UPDATE SET
+                    parent_id = excluded.parent_id, run_id = excluded.run_id, metadata = excluded.metadata,
+                    large = excluded.large, snapshots = excluded.snapshots, payload = excluded.payload
+                RETURNING c.thread_id, c.xmax <> 0 AS replaced
+        )
+        SELECT array_agg(DISTINCT s.thread_id) INTO replaced FROM stored s WHERE s.replaced;
+        FOREACH thread IN ARRAY coalesce(replaced, '{}') LOOP
+            IF pg_try_advisory_xact_lock(ragents_threads.lock_number(p_tenant, thread)) THEN
+                PERFORM ragents_threads.forget_blobs(p_tenant, thread);
+            END IF;
+        END LOOP;
     END IF;
-    IF p_keep IS NOT NULL THEN
-        PERFORM ragents_threads.trim(p_tenant, p_thread, p_ns, p_keep);
+    IF w_ids IS NOT NULL THEN
+        INSERT INTO ragents_threads.langgraph_writes AS w
+            (tenant, thread_id, checkpoint_ns, checkpoint_id, task_id, records)
+            SELECT p_tenant, u.thread, u.space, u.id, u.task, w_records[u.first : u.last]
+            FROM unnest(w_threads, w_spaces, w_ids, w_tasks, w_first, w_last)
+                AS u (thread, space, id, task, first, last)
+            ON CONFLICT (tenant, thread_id, checkpoint_ns, checkpoint_id, task_id) DO UPDATE SET
+                records = ragents_threads.merged(w.records, excluded.records);
+    END IF;
+    IF c_keep IS NOT NULL THEN
+        PERFORM ragents_threads.trim(p_tenant, u.thread, u.space, u.keep)
+            FROM unnest(c_threads, c_spaces, c_keep) AS u (thread, space, keep) WHERE u.keep IS NOT NULL;
     END IF;
 END $$;
 
 
--- Store the writes of one task. The first write of a place stays; special channels (idx < 0) overwrite.
-CREATE FUNCTION ragents_threads.put_writes(
-    p_tenant text, p_thread text, p_ns text, p_id text, p_task text, p_path text,
-    p_idx integer[], p_channels text[], p_payloads bytea[], p_fence bigint, p_ttl_s float8
-) RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM set_config('ragents.tenant', p_tenant, true);
-    IF p_fence IS NOT NULL THEN
-        PERFORM ragents_threads.check_fence(p_tenant, p_thread, p_fence);
-    END IF;
-    IF p_ttl_s IS NOT NULL THEN
-        PERFORM ragents_threads.touch(p_tenant, p_thread, p_ttl_s);
-    END IF;
-    INSERT INTO ragents_threads.langgraph_writes AS w
-        (tenant, thread_id, checkpoint_ns, checkpoint_id, task_id, idx, task_path, channel, payload)
-        SELECT p_tenant, p_thread, p_ns, p_id, p_task, u.idx, p_path, u.channel, u.payload
-            FROM unnest(p_idx, p_channels, p_payloads) AS u (idx, channel, payload) ORDER BY u.idx
-        ON CONFLICT (tenant, thread_id, checkpoint_ns, checkpoint_id, task_id, idx) DO UPDATE SET
-            task_path = excluded.task_path, channel = excluded.channel, payload = excluded.payload
-        WHERE excluded.idx < 0;
-END $$;
-
-
--- Checkpoints with everything that belongs to them. Arrays are in the order of langgraph's writes_sort_key.
+-- Checkpoints with everything that belongs to them. tasks and records: of each write its task and its record.
 CREATE TYPE ragents_threads.whole_checkpoint AS (
     thread_id text, checkpoint_ns text, checkpoint_id text, parent_id text, metadata jsonb, payload bytea,
-    large text[], blobs bytea[], snapshots text[],
-    task_ids text[], task_paths text[], idxs integer[], channels text[], payloads bytea[]
+    large text[], blobs bytea[], snapshots text[], tasks text[], records bytea[]
 );
 
 
+-- Subqueries with a whole key each: a join may read all values of a thread.
 CREATE FUNCTION ragents_threads.whole(c ragents_threads.langgraph_checkpoints)
 RETURNS SETOF ragents_threads.whole_checkpoint LANGUAGE sql STABLE ROWS 1 AS $$
-    SELECT c.thread_id, c.checkpoint_ns, c.checkpoint_id, c.parent_id, c.metadata, c.payload, c.large,
-        (SELECT array_agg(b.payload ORDER BY u.n)
-            FROM unnest(c.large) WITH ORDINALITY AS u (key, n)
-            LEFT JOIN ragents_threads.langgraph_blobs b
-                ON b.tenant = c.tenant AND b.thread_id = c.thread_id AND b.checkpoint_ns = c.checkpoint_ns
-                AND b.key = u.key
-            WHERE c.large IS NOT NULL),
-        c.snapshots, w.task_ids, w.task_paths, w.idxs, w.channels, w.payloads
+    SELECT c.thread_id, c.checkpoint_ns, c.checkpoint_id,
+        (SELECT p.checkpoint_id FROM ragents_threads.langgraph_checkpoints p
+            WHERE p.tenant = c.tenant AND p.thread_id = c.thread_id AND p.checkpoint_ns = c.checkpoint_ns
+                AND p.checkpoint_id = c.parent_id),
+        c.metadata, c.payload, c.large,
+        ARRAY(SELECT (SELECT b.payload FROM ragents_threads.langgraph_blobs b
+                WHERE b.tenant = c.tenant AND b.thread_id = c.thread_id AND b.checkpoint_ns = c.checkpoint_ns
+                    AND b.key = u.key)
+            FROM unnest(c.large) WITH ORDINALITY AS u (key, n) ORDER BY u.n),
+        c.snapshots, w.tasks, w.records
     FROM (
-        SELECT array_agg(s.task_id) AS task_ids, array_agg(s.task_path) AS task_paths, array_agg(s.idx) AS idxs,
-            array_agg(s.channel) AS channels, array_agg(s.payload) AS payloads
-        FROM (
-            SELECT * FROM ragents_threads.langgraph_writes w
-            WHERE w.tenant = c.tenant AND w.thread_id = c.thread_id AND w.checkpoint_ns = c.checkpoint_ns
-                AND w.checkpoint_id = c.checkpoint_id
-            ORDER BY w.task_path, w.task_id, w.idx
-        ) s
+        SELECT array_agg(w.task_id) AS tasks, array_agg(r.record) AS records
+        FROM ragents_threads.langgraph_writes w, unnest(w.records) AS r (record)
+        WHERE w.tenant = c.tenant AND w.thread_id = c.thread_id AND w.checkpoint_ns = c.checkpoint_ns
+            AND w.checkpoint_id = c.checkpoint_id
     ) w
 $$;
 
@@ -376,10 +408,9 @@ END $$;
 CREATE FUNCTION ragents_threads.forget_blobs(p_tenant text, p_thread text)
 RETURNS void LANGUAGE sql AS $$
     DELETE FROM ragents_threads.langgraph_blobs b
-    WHERE b.tenant = p_tenant AND b.thread_id = p_thread AND NOT EXISTS (
-        SELECT FROM ragents_threads.langgraph_checkpoints c
-        WHERE c.tenant = p_tenant AND c.thread_id = p_thread AND c.checkpoint_ns = b.checkpoint_ns
-            AND c.large @> ARRAY[b.key])
+    WHERE b.tenant = p_tenant AND b.thread_id = p_thread AND (b.checkpoint_ns, b.key) NOT IN (
+        SELECT c.checkpoint_ns, u.key FROM ragents_threads.langgraph_checkpoints c, unnest(c.large) AS u (key)
+        WHERE c.tenant = p_tenant AND c.thread_id = p_thread)
 $$;
 
 
@@ -410,9 +441,6 @@ BEGIN
     DELETE FROM ragents_threads.langgraph_writes w
         WHERE w.tenant = p_tenant AND w.thread_id = p_thread AND w.checkpoint_ns = p_ns
             AND w.checkpoint_id = ANY (removed);
-    UPDATE ragents_threads.langgraph_checkpoints c SET parent_id = NULL
-        WHERE c.tenant = p_tenant AND c.thread_id = p_thread AND c.checkpoint_ns = p_ns
-            AND c.checkpoint_id = ANY (kept) AND c.parent_id = ANY (removed);
     IF p_ns = '' THEN
         calls := ARRAY(
             SELECT DISTINCT c.checkpoint_ns FROM ragents_threads.langgraph_checkpoints c
