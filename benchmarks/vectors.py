@@ -1,10 +1,10 @@
 """The vector store: ours beside LangChain's PGVectorStore and beside raw asyncpg with pgvector.
 
 100,000 vectors of 384 dimensions in 1,000 documents of 100 chunks with two-word texts, beside ten other tenants; ours
-as the role that serves, under row-level security. The floor is one table with the same vectors, texts and kind of index,
-as its owner: COPY, then SELECT ... ORDER BY embedding <=> $1 LIMIT 10 as a prepared statement. The peer's table is filled
-with SQL, since its own inserts would take a quarter of an hour; its rate of inserts is measured on 1,000 rows. Every
-round asks every candidate, in turn, with questions of their own, so that none finds its pages warmed by another.
+as the role that serves, under row-level security. The floor is one table with the same vectors, texts and kind of
+index, as its owner: COPY, then SELECT ... ORDER BY embedding <=> $1 LIMIT 10 as a prepared statement. The peer's table
+is filled with SQL, since its own inserts would take minutes; their rate is measured on 1,000 rows. Every round asks
+every candidate, in turn, with questions of their own, so that none finds its pages warmed by another.
 """
 
 import asyncio
@@ -252,10 +252,9 @@ async def pid_of(store: PgVectorStore) -> int:
 
 
 async def vector_schema(owner: asyncpg.Connection) -> str:
-    statement = (
-        "SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE extname = 'vector'"
+    return str(
+        await owner.fetchval("SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'vector'")
     )
-    return str(await owner.fetchval(statement))
 
 
 def loaded(name: str, rate: float, index_s: float) -> Row:

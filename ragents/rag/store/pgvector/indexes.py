@@ -20,9 +20,9 @@ from ragents.rag.store.pgvector.statements import SQL
 log = logging.getLogger(__name__)
 
 EXACT_BELOW = 10_000
-"""Chunks of 384 dimensions up to which every vector is compared: recall 1, and no slower than the index (of 100,000 chunks
-those that pass a filter: 10,000 cost 14 ms exactly and 10 by the index, 3,000 cost 7 and 30). Vectors of another length
-count in proportion."""
+"""Chunks of 384 dimensions up to which every vector is compared: recall 1, and no slower than the index. (Of 100,000
+chunks those that pass a filter: 10,000 cost 14 ms of CPU exactly and 10 by the index, 3,000 cost 7 and 30.) Vectors of
+another length count in proportion."""
 EXACT_DIMENSION, MAX_DIMENSION = 384, 4_000
 LOCK = 7_210_431_002
 TIMEOUT_S = 4 * 3_600.0

@@ -95,6 +95,7 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, @vector_schema@, pg_temp
 SET enable_seqscan = off  -- every step has its index; without statistics the planner may not see it
 SET jit = off             -- compiling takes longer than any of these statements
+SET max_parallel_workers_per_gather = 0  -- starting workers does too; a question costs one core
 AS $$
 #variable_conflict use_column
 DECLARE
