@@ -9,11 +9,12 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from ragents.agents.checkpointing.base import DurableSaver
 from ragents.agents.checkpointing.batching import Batches
 from ragents.agents.checkpointing.codec import Codec
+from ragents.agents.checkpointing.framing import framed
 from ragents.agents.checkpointing.redis.keys import joined, parted, thread_keys
 from ragents.agents.checkpointing.redis.reading import BARE_PAGE, PAGE, Name, Reader, paged
 from ragents.agents.checkpointing.redis.records import pack_checkpoint, pack_write, ref, root_of
 from ragents.agents.checkpointing.redis.registry import Registry
-from ragents.agents.checkpointing.redis.scripts import Argument, Script, Server
+from ragents.agents.checkpointing.redis.scripts import Script, Server
 from ragents.agents.checkpointing.redis.storing import AT_ONCE, MOST, TAKEN, Item, Reply, Storing
 from ragents.agents.checkpointing.rows import Place, StoredCheckpoint, StoredWrite
 from ragents.errors import InputError, ThreadTaken
@@ -89,11 +90,11 @@ class RedisCheckpointSaver(DurableSaver):
         self, place: Place, checkpoint_id: str, writes: Sequence[StoredWrite], *, fence: int | None
     ) -> None:
         await self._registry.note(place.tenant, place.thread)
-        parts = _head("w", fence, place.namespace, checkpoint_id)
+        parts = _head(b"w", fence, place.namespace, checkpoint_id)
         for write in writes:
             name, record = pack_write(write)
-            parts += (name, "1" if write.index < 0 else "0", record)
-        await self._run(Item(thread_keys(place.tenant, place.thread), parts))
+            parts += (name, b"1" if write.index < 0 else b"0", record)
+        await self._run(Item(thread_keys(place.tenant, place.thread), framed(parts)))
 
     async def _get(self, place: Place, checkpoint_id: str | None) -> StoredCheckpoint | None:
         found = await self._reader.read(place.tenant, place.thread, [(place.namespace, checkpoint_id or "")])
@@ -141,11 +142,12 @@ class RedisCheckpointSaver(DurableSaver):
         place = stored.place
         await self._registry.note(place.tenant, place.thread, run_id=stored.run_id)
         expected = [ref(*each) for each in stored.large.items() if each[0] not in stored.blobs]
-        parts = _head("c", fence, place.namespace, stored.id)
-        parts += (pack_checkpoint(stored), joined(root_of(stored)), keep, keep // 2, len(expected), *expected)
+        parts = _head(b"c", fence, place.namespace, stored.id)
+        parts += (pack_checkpoint(stored), joined(root_of(stored)))
+        parts += (b"%d" % keep, b"%d" % (keep // 2), b"%d" % len(expected), *expected)
         for channel, value in stored.blobs.items():
             parts += (ref(channel, stored.large[channel]), value)
-        missing = await self._run(Item(thread_keys(place.tenant, place.thread), parts))
+        missing = await self._run(Item(thread_keys(place.tenant, place.thread), framed(parts)))
         return [parted(each)[0] for each in missing]
 
     async def _run(self, item: Item) -> list[bytes]:
@@ -166,5 +168,5 @@ class RedisCheckpointSaver(DurableSaver):
             await self._server.run(DROP, thread_keys(self.tenant, thread), arguments, again=True)
 
 
-def _head(kind: str, fence: int | None, namespace: str, checkpoint_id: str) -> list[Argument]:
-    return [kind, "" if fence is None else fence, joined(namespace), joined(checkpoint_id)]
+def _head(kind: bytes, fence: int | None, namespace: str, checkpoint_id: str) -> list[bytes]:
+    return [kind, b"" if fence is None else b"%d" % fence, joined(namespace), joined(checkpoint_id)]

@@ -2,7 +2,7 @@
 --
 -- KEYS  of each item in turn: the three keys of its thread, see thread.lua
 -- ARGV  1 ttl in ms (0: none)
---       then the items, each after the number of its parts:
+--       then the items, each framed (many arguments cost the client more than one):
 --       'c', fence, namespace, id, record, root ('': none), checkpoints to keep (0: all), slack, n,
 --         then n refs of large values that must be there already, then pairs of ref and large value
 --         A namespace is trimmed once it has grown by `slack` beyond what the last trim left.
@@ -14,16 +14,15 @@
 
 local ttl_ms = ARGV[1]
 
-local function put(at, last)
-  local fence, namespace, id, record, root = unpack(ARGV, at + 1, at + 5)
-  local keep, slack, expected = tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7]), tonumber(ARGV[at + 8])
+local function put(parts)
+  local fence, namespace, id, record, root = unpack(parts, 2, 6)
+  local keep, slack, expected = tonumber(parts[7]), tonumber(parts[8]), tonumber(parts[9])
 
   if not holds(fence) then return 1 end
 
-  local refs = at + 9
   local missing = {}
-  for i = refs, refs + expected - 1 do
-    if redis.call('HEXISTS', KEYS[1], field('b', namespace, ARGV[i])) == 0 then missing[#missing + 1] = ARGV[i] end
+  for i = 10, 9 + expected do
+    if redis.call('HEXISTS', KEYS[1], field('b', namespace, parts[i])) == 0 then missing[#missing + 1] = parts[i] end
   end
   if #missing > 0 then return missing end
 
@@ -32,8 +31,8 @@ local function put(at, last)
   -- First of all what may be refused when memory is short: nothing is half done then.
   redis.call('HSET', KEYS[1], row, record)
   redis.call('ZADD', KEYS[2], 0, row)
-  for i = refs + expected, last, 2 do
-    redis.call('HSET', KEYS[1], field('b', namespace, ARGV[i]), ARGV[i + 1])
+  for i = 10 + expected, #parts, 2 do
+    redis.call('HSET', KEYS[1], field('b', namespace, parts[i]), parts[i + 1])
   end
   if root ~= '' then redis.call('ZADD', KEYS[2], 0, field('r', root, namespace, id)) end
 
@@ -58,33 +57,32 @@ local function put(at, last)
   return 0
 end
 
-local function put_writes(at, last)
-  local fence, namespace, id = unpack(ARGV, at + 1, at + 3)
+local function put_writes(parts)
+  local fence, namespace, id = unpack(parts, 2, 4)
 
   if not holds(fence) then return 1 end
 
-  for i = at + 4, last, 3 do
-    local member = field('w', namespace, id, ARGV[i])
-    redis.call(ARGV[i + 1] == '1' and 'HSET' or 'HSETNX', KEYS[1], member, ARGV[i + 2])
+  for i = 5, #parts, 3 do
+    local member = field('w', namespace, id, parts[i])
+    redis.call(parts[i + 1] == '1' and 'HSET' or 'HSETNX', KEYS[1], member, parts[i + 2])
     redis.call('ZADD', KEYS[2], 0, member)
   end
   refresh(ttl_ms)
   return 0
 end
 
-local function stored(at)
-  local work = ARGV[at + 1] == 'c' and put or put_writes
-  return work(at + 1, at + ARGV[at])
+local function stored(item)
+  local parts = parts_of(item)
+  return parts[1] == 'c' and put(parts) or parts[1] == 'w' and put_writes(parts)
 end
 
-if #KEYS == 3 then return {stored(2)} end -- its error is the call's
+if #KEYS == 3 then return {stored(ARGV[2])} end -- its error is the call's
 
-local keys, results, at = {unpack(KEYS)}, {}, 2
+local keys, results = {unpack(KEYS)}, {}
 for item = 1, #keys / 3 do
   for i = 1, 3 do KEYS[i] = keys[3 * item - 3 + i] end -- which thread.lua looks at
-  local ok, result = pcall(stored, at)
+  local ok, result = pcall(stored, ARGV[item + 1])
   -- Redis 6 raises texts, Redis 7 tables.
   results[item] = (ok or type(result) == 'table') and result or {err = result}
-  at = at + ARGV[at] + 1
 end
 return results

@@ -19,10 +19,10 @@ TAKEN = 1
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A checkpoint or the writes of a task. `keys` of its thread, `parts` as store.lua wants them."""
+    """A checkpoint or the writes of a task. `keys` of its thread, `data` framed as store.lua wants it."""
 
     keys: tuple[str, str, str]
-    parts: Sequence[Argument]
+    data: bytes
 
 
 class Storing:
@@ -73,7 +73,6 @@ class Storing:
         arguments: list[Argument] = [self._ttl_ms]
         for item in items:
             keys += item.keys
-            arguments.append(len(item.parts))
-            arguments += item.parts
+            arguments.append(item.data)
         replies: list[Reply | Exception] = await self._server.run(STORE, keys, arguments, again=True)
         return replies
