@@ -22,7 +22,7 @@ from ragents.config.rag_config import RAGConfig
 from ragents.deployment.app import APP_ROLE, migrate_all
 from ragents.embedded import open_postgres
 from ragents.embeddings import Embedder, EmbeddingConfig, open_embedder
-from ragents.ingestion.pipeline import text_to_embed
+from ragents.ingestion.embedding import text_to_embed
 from ragents.rag.chunking import MarkdownChunker
 from ragents.rag.store import open_store
 from ragents.rag.store.types import StoreConfig, VectorStore

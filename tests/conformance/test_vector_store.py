@@ -258,6 +258,29 @@ async def test_collections_of_one_tenant_are_apart(store: VectorStore, principal
     assert {s.uri for s in found} == {"b.md"}
 
 
+async def test_what_was_embedded_comes_back_as_it_was(store: VectorStore, principal: Principal) -> None:
+    texts = ["first text", "second text", "third text"]
+    await put(store, "a.md", texts, principal=principal)
+    stored = await store.stored_chunks("a.md", principal=principal, collection="default")
+    assert stored is not None
+    assert (stored.title, [chunk.text for chunk in stored.chunks]) == ("title of a.md", texts)
+    assert [(chunk.position, chunk.page, chunk.headings) for chunk in stored.chunks] == [
+        (n, n + 1, ("Part", f"{n}")) for n in range(3)
+    ]
+    assert np.array_equal(stored.vectors, await EMBEDDER.embed_documents(texts))
+
+
+async def test_chunks_that_are_not_mine_or_not_there_do_not_come_back(store: VectorStore, principal: Principal) -> None:
+    await put(store, "a.md", ["text"], principal=principal)
+    stranger = Principal(tenant=f"other-{uuid.uuid4()}")
+    for who, uri, collection in (
+        (stranger, "a.md", "default"),
+        (principal, "b.md", "default"),
+        (principal, "a.md", "x"),
+    ):
+        assert await store.stored_chunks(uri, principal=who, collection=collection) is None
+
+
 async def test_documents_are_listed_page_by_page(store: VectorStore, principal: Principal) -> None:
     for n in range(5):
         await put(store, f"{n}.md", ["text"], principal=principal)

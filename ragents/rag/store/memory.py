@@ -18,7 +18,7 @@ from ragents.principal import Principal
 from ragents.rag.filters import parse_filters
 from ragents.rag.store.diversity import check_diversity, diversify, pool_size
 from ragents.rag.store.text import check_names, clean, other_model, unknown_collection
-from ragents.rag.store.types import SearchQuery, Upserted
+from ragents.rag.store.types import SearchQuery, StoredChunks, Upserted
 from ragents.rag.types import Chunk, Collection, Document, Excerpt, Source, StoredDocument
 
 WORD = re.compile(r"\w+")
@@ -163,6 +163,17 @@ class MemoryVectorStore:
         positions = [n for n, row in enumerate(rows) if row.id == around]
         start = max(0, positions[0] - limit // 2 if positions else start)
         return Excerpt(document, start, tuple(_source(row, document) for row in rows[start : start + limit]))
+
+    async def stored_chunks(self, uri: str, *, principal: Principal, collection: str) -> StoredChunks | None:
+        stored = self._tenants.get(principal.tenant, {}).get(clean(collection))
+        document = (
+            next((each for each in stored.documents.values() if each.uri == clean(uri)), None) if stored else None
+        )
+        if stored is None or document is None:
+            return None
+        rows = stored.rows[document.id]
+        vectors = np.array([row.embedding for row in rows], np.float32).reshape(len(rows), stored.summary.dimension)
+        return StoredChunks(document.title, [row.chunk for row in rows], vectors)
 
     async def content_hashes(self, *, principal: Principal, collection: str) -> dict[str, str]:
         stored = self._tenants.get(principal.tenant, {}).get(collection)

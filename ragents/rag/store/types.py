@@ -60,6 +60,15 @@ class Upserted:
     chunks: int
 
 
+@dataclass(frozen=True, slots=True)
+class StoredChunks:
+    """A document's chunks as they were embedded. `vectors`: (len(chunks), dimension), unit length."""
+
+    title: str
+    chunks: Sequence[Chunk]
+    vectors: Vectors
+
+
 class VectorStore(Protocol):
     """Every method sees the principal's tenant only.
 
@@ -121,6 +130,12 @@ class VectorStore(Protocol):
         """
         ...
 
+    async def stored_chunks(self, uri: str, *, principal: Principal, collection: str) -> StoredChunks | None:
+        """Of one version, so that what comes again in the next need not be embedded. None: no such document, or the
+        store does not give vectors back.
+        """
+        ...
+
     async def content_hashes(self, *, principal: Principal, collection: str) -> dict[str, str]:
         """uri -> content_hash of the whole collection, for skipping what has not changed. {} if there is none."""
         ...
@@ -142,4 +157,4 @@ class VectorStore(Protocol):
     async def close(self) -> None: ...
 
 
-__all__ = ["SearchQuery", "StoreConfig", "Upserted", "VectorStore"]
+__all__ = ["SearchQuery", "StoreConfig", "StoredChunks", "Upserted", "VectorStore"]

@@ -2,14 +2,17 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ragents.config import RAGConfig
 from ragents.embeddings.hashing import HashingEmbedder
-from ragents.errors import Conflict, InputError, StoreUnavailable
-from ragents.ingestion import IngestReport, Progress, ingest, pipeline
+from ragents.embeddings.types import Vectors
+from ragents.errors import Conflict, InputError, StoreUnavailable, TextTooLong
+from ragents.ingestion import IngestReport, Progress, embedding, ingest, loading
 from ragents.principal import ANONYMOUS
 from ragents.rag.loaders import LoadLimits
 from ragents.rag.store.memory import MemoryVectorStore
@@ -80,7 +83,7 @@ async def test_a_second_run_reads_nothing(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("an unchanged file was read")
 
-    monkeypatch.setattr(pipeline, "load", never)
+    monkeypatch.setattr(loading, "load", never)
     assert (await run(folder / "a.md", store=store)).unchanged == 1
 
 
@@ -90,6 +93,88 @@ async def test_a_changed_file_is_replaced(store: MemoryVectorStore, folder: Path
     report = await run(folder, store=store)
     assert (report.replaced, report.unchanged) == (1, 1)
     assert await store.count(principal=ANONYMOUS) == 2
+
+
+class Counting(HashingEmbedder):
+    """Keeps the texts of each call."""
+
+    def __init__(self, *, salt: str = "") -> None:
+        super().__init__()
+        self.calls: list[list[str]] = []
+        self._salt = salt
+
+    async def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        self.calls.append(list(texts))
+        await asyncio.sleep(0.005)
+        salted = [" ".join(self._salt + word for word in text.split()) for text in texts] if self._salt else texts
+        return await super().embed_documents(salted)
+
+    @property
+    def texts(self) -> list[str]:
+        return [text for call in self.calls for text in call]
+
+
+def sections(changed: int | None = None) -> str:
+    return "\n\n".join(
+        f"## Section {n}\n\n{'A new wording. ' if n == changed else ''}" + f"Sentence {n} of the handbook. " * 30
+        for n in range(8)
+    )
+
+
+async def test_of_a_changed_document_only_what_is_new_is_embedded(store: MemoryVectorStore, tmp_path: Path) -> None:
+    file = tmp_path / "a.md"
+    file.write_text(sections())
+    await run(file, store=store)
+    file.write_text(sections(changed=3))
+    embedder = Counting()
+    report = await ingest([file], store=store, embedder=embedder)
+    assert report.replaced == 1
+    assert len([text for text in embedder.texts if "new wording" in text]) == 1
+    assert len(embedder.texts) == 2, "the new one, and one that proves the old ones"
+    held, fresh = MemoryVectorStore(), await store.stored_chunks("a.md", principal=ANONYMOUS, collection="default")
+    await run(file, store=held)
+    whole = await held.stored_chunks("a.md", principal=ANONYMOUS, collection="default")
+    assert fresh is not None
+    assert whole is not None
+    assert np.array_equal(fresh.vectors, whole.vectors)
+
+
+async def test_vectors_that_the_encoder_would_not_give_again_are_not_kept(
+    store: MemoryVectorStore, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.md"
+    file.write_text(sections())
+    await ingest([file], store=store, embedder=Counting(salt="other"))
+    file.write_text(sections(changed=3))
+    await run(file, store=store)
+    stored = await store.stored_chunks("a.md", principal=ANONYMOUS, collection="default")
+    held = MemoryVectorStore()
+    await run(file, store=held)
+    whole = await held.stored_chunks("a.md", principal=ANONYMOUS, collection="default")
+    assert stored is not None
+    assert whole is not None
+    assert np.array_equal(stored.vectors, whole.vectors)
+
+
+async def test_small_documents_share_a_call_of_the_encoder(store: MemoryVectorStore, tmp_path: Path) -> None:
+    lines = [f'{{"_id": "{n}", "text": "document {n} of many"}}' for n in range(400)]
+    (tmp_path / "c.jsonl").write_text("\n".join(lines))
+    embedder = Counting()
+    assert (await ingest([tmp_path], store=store, embedder=embedder)).created == 400
+    assert len(embedder.calls) < 300
+
+
+async def test_a_text_that_the_encoder_refuses_costs_its_document_alone(store: MemoryVectorStore, folder: Path) -> None:
+    class Refusing(HashingEmbedder):
+        async def embed_documents(self, texts: Sequence[str]) -> Vectors:
+            for index, text in enumerate(texts):
+                if "beta" in text:
+                    raise TextTooLong(tokens=9, max_tokens=8, index=index)
+            return await super().embed_documents(texts)
+
+    report = await ingest([folder], store=store, embedder=Refusing())
+    assert report.created == 1
+    assert ("handbook/sub/b.txt", "text_too_long") in [(f.uri, f.reason) for f in report.failures]
 
 
 async def test_another_chunk_size_takes_everything_anew(store: MemoryVectorStore, folder: Path) -> None:
@@ -121,7 +206,7 @@ async def test_a_bad_line_of_jsonl_is_named_and_the_others_are_stored(store: Mem
 async def test_a_document_that_takes_too_long_is_named_and_the_run_goes_on(
     store: MemoryVectorStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = pipeline.load
+    real = loading.load
 
     def slow(path: Path, **options: object) -> object:
         if path.name == "a.md":
@@ -131,7 +216,7 @@ async def test_a_document_that_takes_too_long_is_named_and_the_run_goes_on(
     def lazily(path: Path, **options: object) -> object:
         yield from slow(path, **options)  # type: ignore[misc]
 
-    monkeypatch.setattr(pipeline, "load", lazily)
+    monkeypatch.setattr(loading, "load", lazily)
     report = await run(folder, store=store, limits=LoadLimits(timeout_s=0.3))
     assert ("handbook/a.md", "unreadable") in [(f.uri, f.reason) for f in report.failures]
     assert report.created == 1
@@ -208,7 +293,7 @@ async def test_half_a_character_in_json_does_not_end_the_run(store: MemoryVector
 async def test_a_fault_while_cutting_costs_one_document(
     store: MemoryVectorStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = pipeline.MarkdownChunker.split
+    real = loading.MarkdownChunker.split
 
     def split(self: object, blocks: object) -> object:
         blocks = list(blocks)  # type: ignore[call-overload]
@@ -216,7 +301,7 @@ async def test_a_fault_while_cutting_costs_one_document(
             raise ZeroDivisionError
         return real(self, blocks)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pipeline.MarkdownChunker, "split", split)
+    monkeypatch.setattr(loading.MarkdownChunker, "split", split)
     report = await run(folder, store=store)
     assert report.created == 1
     assert ("handbook/a.md", "damaged") in [(f.uri, f.reason) for f in report.failures]
@@ -243,4 +328,4 @@ async def test_two_directories_that_would_share_uris_are_refused(store: MemoryVe
 def test_a_chunk_is_embedded_under_its_title_and_headings(
     title: str, headings: tuple[str, ...], text: str, embedded: str
 ) -> None:
-    assert pipeline.text_to_embed(title, Chunk(0, text, 0, len(text), headings=headings)) == embedded
+    assert embedding.text_to_embed(title, Chunk(0, text, 0, len(text), headings=headings)) == embedded

@@ -36,10 +36,10 @@ local function ids_of(namespace)
   return ids
 end
 
--- A damaged row gives what can be read of it: the client refuses it.
-local function parts_of(data)
+-- At most the first `most` parts. A damaged row gives what can be read of it: the client refuses it.
+local function parts_of(data, most)
   local parts, at = {}, 1
-  while at + 3 <= #data do
+  while at + 3 <= #data and #parts ~= most do
     local size = struct.unpack('>I4', data, at)
     parts[#parts + 1] = data:sub(at + 4, at + 3 + size)
     at = at + 4 + size
@@ -57,7 +57,7 @@ local function framed(parts)
 end
 
 local function checkpoint_of(row)
-  local record = parts_of(row)
+  local record = parts_of(row, ROOT)
   record[PARENT] = record[PARENT] or ''
   record[ROOT] = record[ROOT] or ''
   for _, list in ipairs({REFS, COUNTERS, SNAPSHOTS}) do record[list] = parts_of(record[list] or '') end

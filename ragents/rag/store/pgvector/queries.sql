@@ -129,6 +129,15 @@ LEFT JOIN ragents.chunks k ON k.tenant = d.tenant AND k.document_id = d.id
 WHERE d.tenant = $1 AND d.id = $2
 ORDER BY k.position;
 
+-- name: stored_chunks
+-- $1 tenant, $2 collection, $3 uri. One statement, so that what is read is of one version.
+SELECT d.title, k.position, k.body, k.page, k.headings, k.start_offset, k.end_offset, v.embedding
+FROM ragents.documents d JOIN ragents.collections c ON c.tenant = d.tenant AND c.id = d.collection_id
+JOIN ragents.chunks k ON k.tenant = d.tenant AND k.document_id = d.id
+JOIN ragents.chunk_vectors v ON v.tenant = d.tenant AND v.document_id = d.id AND v.position = k.position
+WHERE d.tenant = $1 AND c.name = $2 AND d.uri = $3
+ORDER BY k.position;
+
 -- name: list_documents
 -- $1 tenant, $2 collection or null, $3 after id or null, $4 limit, $5 uri or null
 SELECT d.id, d.collection_id, c.name AS collection, d.uri, d.title, d.format, d.version, d.chunks, d.size_bytes,

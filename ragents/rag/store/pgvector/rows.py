@@ -7,10 +7,12 @@ from dataclasses import fields
 from typing import Any
 
 import asyncpg
+import numpy as np
 
 from ragents.errors import InputError, NotFound
 from ragents.rag.store.text import clean
-from ragents.rag.types import Excerpt, Source, StoredDocument
+from ragents.rag.store.types import StoredChunks
+from ragents.rag.types import Chunk, Excerpt, Source, StoredDocument
 
 STORED = [field.name for field in fields(StoredDocument)]
 
@@ -85,3 +87,11 @@ def excerpt_of(rows: Sequence[asyncpg.Record]) -> Excerpt:
 def stored_of(row: asyncpg.Record) -> StoredDocument:
     values = {key: row[key] for key in STORED}
     return StoredDocument(**{**values, "id": str(row["id"]), "metadata": json.loads(row["metadata"])})
+
+
+def stored_chunks_of(rows: Sequence[asyncpg.Record]) -> StoredChunks:
+    chunks = [
+        Chunk(row["position"], row["body"], row["start_offset"], row["end_offset"], row["page"], tuple(row["headings"]))
+        for row in rows
+    ]
+    return StoredChunks(rows[0]["title"], chunks, np.stack([row["embedding"] for row in rows]))

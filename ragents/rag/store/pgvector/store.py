@@ -14,11 +14,18 @@ from ragents.principal import Principal
 from ragents.rag.store.pgvector import writing
 from ragents.rag.store.pgvector.indexes import EXACT_BELOW, build_indexes
 from ragents.rag.store.pgvector.replica import Replica
-from ragents.rag.store.pgvector.rows import chunk_uuid, clean_name, document_uuid, excerpt_of, stored_of
+from ragents.rag.store.pgvector.rows import (
+    chunk_uuid,
+    clean_name,
+    document_uuid,
+    excerpt_of,
+    stored_chunks_of,
+    stored_of,
+)
 from ragents.rag.store.pgvector.searching import ReplicaBehind, search
 from ragents.rag.store.pgvector.statements import SQL
 from ragents.rag.store.text import check_names, clean, unknown_collection
-from ragents.rag.store.types import SearchQuery, Upserted
+from ragents.rag.store.types import SearchQuery, StoredChunks, Upserted
 from ragents.rag.types import Chunk, Collection, Document, Excerpt, Source, StoredDocument
 
 log = logging.getLogger(__name__)
@@ -153,6 +160,11 @@ class PgVectorStore:
         if not rows:
             raise NotFound("document", document_id)
         return excerpt_of(rows)
+
+    async def stored_chunks(self, uri: str, *, principal: Principal, collection: str) -> StoredChunks | None:
+        async with self._as(principal.tenant) as db:
+            rows = await db.fetch(SQL["stored_chunks"], principal.tenant, clean(collection), clean(uri))
+        return stored_chunks_of(rows) if rows else None
 
     async def content_hashes(self, *, principal: Principal, collection: str) -> dict[str, str]:
         async with self._as(principal.tenant) as db:
