@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 REFERENCE = re.compile(r"^\$\{(\w+)\}$")
 SECRET = re.compile(r"key|token|password|secret", re.IGNORECASE)
+IN_MEMORY = "in memory: "
+"""What the names of stores begin with that end with their process."""
 SERVER_THREADS = 8
 BATCH = 500
 """Vectors per call: a call of a store ends in time however long a document is."""
@@ -51,7 +53,7 @@ class VectorIndex:
         """Of the store with its arguments, as they are written: secrets are not, where they come from is."""
         written = json.dumps(self._written, sort_keys=True)
         name = f"{class_path(self._cls)} {hashlib.sha256(written.encode()).hexdigest()[:16]}"
-        return f"in memory: {name} {uuid.uuid4()}" if self.volatile else name
+        return f"{IN_MEMORY}{name} {uuid.uuid4()}" if self.volatile else name
 
     async def add(self, ids: Sequence[str], vectors: Vectors, *, scope: str) -> None:
         """StoreUnavailable when it fails; some may be there then."""

@@ -2,9 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from urllib.parse import unquote, urlsplit
 
-from ragents.errors import ConfigError
 from ragents.rag.store.langchain.index import VectorIndex, find_class
 from ragents.rag.store.langchain.migrate import check_vectors, migrate_vectors
 from ragents.rag.store.langchain.store import LangChainVectorStore
@@ -24,10 +22,7 @@ async def open_langchain(
     index = VectorIndex(find_class(config.class_), config.args, timeout_s=config.statement_timeout_s)
     try:
         if migrate_dsn is not None:
-            user = urlsplit(dsn).username
-            if not user:
-                raise ConfigError("store.dsn names no user; expected postgresql://USER:PASSWORD@HOST/DATABASE")
-            await migrate_vectors(migrate_dsn, app_role=unquote(user))
+            await migrate_vectors(migrate_dsn, dsn=dsn)
         async with open_pgvector(dsn, config) as record:
             async with record.connections.use() as db:
                 await check_vectors(db)

@@ -17,6 +17,36 @@ JOIN ragents.chunk_vectors v ON v.tenant = k.tenant AND v.collection_id = $2 AND
                             AND v.position = k.position
 WHERE k.tenant = $1 AND k.id = ANY ($3::uuid[]);
 
+-- name: bm25
+-- $1 tenant, $2 collection, $3 question, $4 chunk ids. The scores behind the lexical list of ragents.search (its weights,
+-- made in the same way), of these chunks; one without a term of the question has no row.
+WITH weights AS MATERIALIZED (
+    SELECT ('{' || string_agg(t.term || ':' || ln(1 + (greatest(t.total, t.chunks) - t.chunks + 0.5) / (t.chunks + 0.5))::real, ',' ORDER BY t.term)
+            || '}/1000000000')::sparsevec AS idf
+    FROM (
+        SELECT q.term, q.total, coalesce(max(c.chunks), 0) + coalesce(max(d.chunks), 0) AS chunks
+        FROM (
+            SELECT ragents.term_of(u.lexeme, c.id) AS term, c.id, c.chunks AS total
+            FROM ragents.collections c CROSS JOIN LATERAL unnest(to_tsvector(c.language::regconfig, left($3, 8000))) u
+            WHERE c.tenant = $1 AND c.name = $2 ORDER BY u.positions[1] LIMIT 256
+        ) q
+        LEFT JOIN ragents.term_counts c ON c.tenant = $1 AND c.collection_id = q.id AND c.term = q.term
+        CROSS JOIN LATERAL (
+            SELECT sum(inner_product(e.counts, ('{' || q.term || ':1}/1000000000')::sparsevec))::integer AS chunks
+            FROM ragents.term_deltas e WHERE e.tenant = $1 AND e.collection_id = q.id
+        ) d
+        GROUP BY q.term, q.total
+        HAVING coalesce(max(c.chunks), 0) + coalesce(max(d.chunks), 0) > 0
+        ORDER BY 3, 1 LIMIT 64
+    ) t
+)
+SELECT k.id AS chunk_id, -(t.impacts <#> w.idf) AS bm25
+FROM weights w
+CROSS JOIN ragents.chunks k
+JOIN ragents.collections c ON c.tenant = k.tenant AND c.name = $2
+JOIN ragents.chunk_terms t ON t.tenant = k.tenant AND t.collection_id = c.id AND t.document_id = k.document_id AND t.position = k.position
+WHERE k.tenant = $1 AND k.id = ANY ($4::uuid[]);
+
 -- name: chunk_ids
 -- $1 tenant, $2 document
 SELECT id FROM ragents.chunks WHERE tenant = $1 AND document_id = $2;

@@ -63,12 +63,13 @@ async def search_index(
                 continue  # what the store found has been replaced: it would be missing
             passing = [row for row in found if _passes(row, checks)]
             enough = len(found) >= now["chunks"] or len(passing) >= (depth if checks else query.top_k)
-            lexical = await _lexical(db, query, tenant) if enough and query.mode == "hybrid" else []
+            best = sorted(passing, key=_nearest)[:depth]
+            lexical, bm25 = await _lexical(db, query, tenant, best) if enough and query.mode == "hybrid" else ([], {})
         if not enough:
             if not found:
                 await _lost(connections, index, tenant, state)
             return None
-        return _ranked(sorted(passing, key=_nearest)[:depth], lexical, query)
+        return _ranked({str(row["chunk_id"]): row for row in (*lexical, *best)}, bm25, query)
     return None
 
 
@@ -118,36 +119,27 @@ def _nearest(row: asyncpg.Record) -> tuple[float, bytes, int]:
     return -row["similarity"], row["document_id"].bytes, row["position"]
 
 
-async def _lexical(db: asyncpg.Connection, query: SearchQuery, tenant: str) -> list[asyncpg.Record]:
-    """The list of BM25, each with its similarity and its vector."""
-    deep = replace(
-        query,
-        mode="lexical",
-        top_k=max(query.candidates, query.top_k),
-        mmr_lambda=None,
-        max_per_document=None,
-    )
-    asked = arguments(deep, tenant=tenant, exact_below=EXACT_BELOW)
-    asked[12] = True  # with vectors
-    return list(await db.fetch(RECORD["search"], *asked))
+async def _lexical(
+    db: asyncpg.Connection, query: SearchQuery, tenant: str, dense: Sequence[asyncpg.Record]
+) -> tuple[list[asyncpg.Record], dict[str, float]]:
+    """The lexical list, each with its similarity and its vector; and the BM25 of all that are in either list."""
+    depth = max(query.candidates, query.top_k)
+    deep = replace(query, mode="lexical", top_k=depth, mmr_lambda=None, max_per_document=None)
+    asked = arguments(deep, tenant=tenant, exact_below=EXACT_BELOW, with_vectors=query.mmr_lambda is not None)
+    rows = await db.fetch(RECORD["search"], *asked)
+    ids = [row["chunk_id"] for row in (*rows, *dense)]
+    scores = await db.fetch(SQL["bm25"], tenant, clean(query.collection), clean(query.text), ids)
+    return list(rows), {str(row["chunk_id"]): row["bm25"] for row in scores}
 
 
-def _ranked(dense: Sequence[asyncpg.Record], lexical: Sequence[asyncpg.Record], query: SearchQuery) -> list[Source]:
-    rows = {str(row["chunk_id"]): row for row in (*lexical, *dense)}
+def _ranked(rows: Mapping[str, asyncpg.Record], bm25: Mapping[str, float], query: SearchQuery) -> list[Source]:
+    keys = list(rows)
+    scores = [rows[key]["similarity"] for key in keys]
     if query.mode == "hybrid":
-        # 0 is what the last of the lexical list has: a chunk that is not in it has no more.
-        bm25 = {str(row["chunk_id"]): row["score"] for row in lexical}
-        keys = list(rows)
-        fused = fuse(
-            [rows[key]["similarity"] for key in keys],
-            [bm25.get(key, 0.0) for key in keys],
-            dense_weight=query.dense_weight,
-        )
-        scores = scaled(dict(zip(keys, fused, strict=True)))
-    else:
-        scores = scaled({key: row["similarity"] for key, row in rows.items()})
-    order = sorted(rows, key=lambda key: (-scores[key], rows[key]["document_id"].bytes, key))
+        scores = fuse(scores, [bm25.get(key, 0.0) for key in keys], dense_weight=query.dense_weight)
+    of = scaled(dict(zip(keys, scores, strict=True)))
+    best = sorted(keys, key=lambda key: (-of[key], rows[key]["document_id"].bytes, key))
     if query.mmr_lambda is not None:
-        order = order[: pool_size(query)]
-    sources = [replace(source_of(rows[key]), score=scores[key]) for key in order]
-    return diversify(sources, [rows[key]["embedding"] for key in order], query)
+        best = best[: pool_size(query)]
+    sources = [replace(source_of(rows[key]), score=of[key]) for key in best]
+    return diversify(sources, [rows[key]["embedding"] for key in best], query)

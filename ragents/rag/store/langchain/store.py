@@ -11,7 +11,7 @@ from ragents.embeddings.types import Vectors
 from ragents.errors import BackendUnavailable, NotFound, StoreUnavailable
 from ragents.postgres.connections import Connections
 from ragents.principal import Principal
-from ragents.rag.store.langchain.index import VectorIndex
+from ragents.rag.store.langchain.index import IN_MEMORY, VectorIndex
 from ragents.rag.store.langchain.rebuilding import rebuild
 from ragents.rag.store.langchain.searching import search_index
 from ragents.rag.store.langchain.statements import SQL, scope_of
@@ -140,6 +140,7 @@ class LangChainVectorStore(PgVectorStore):
         """
         yield
         async with self._as(principal.tenant) as db:
+            await db.execute(SQL["forget_processes"], principal.tenant, IN_MEMORY)
             state = await db.fetchrow(RECORD["states"], principal.tenant, clean(collection))
         if state is not None:
             await self._rescore(principal.tenant, state)
@@ -162,7 +163,6 @@ class LangChainVectorStore(PgVectorStore):
         try:
             async with self._as(tenant) as db:
                 due = await db.fetch(SQL["due"], tenant, self.index.name, SWEEP)
-                await db.execute(SQL["forget_processes"], tenant, "in memory: ")
             gone = list({*ids, *(row["id"] for row in due)})
             if not gone:
                 return

@@ -48,7 +48,9 @@ async def search(
     return diversify(sources, [row["embedding"] for row in rows], query) if query.mmr_lambda is not None else sources
 
 
-def arguments(query: SearchQuery, *, tenant: str, exact_below: int, min_epoch: int | None = None) -> list[object]:
+def arguments(
+    query: SearchQuery, *, tenant: str, exact_below: int, min_epoch: int | None = None, with_vectors: bool = False
+) -> list[object]:
     """Of ragents.search."""
     diverse = query.mmr_lambda is not None
     checks = parse_filters(query.filters)
@@ -65,7 +67,7 @@ def arguments(query: SearchQuery, *, tenant: str, exact_below: int, min_epoch: i
         [check.op for check in checks],
         [json.dumps(_value(check)) for check in checks],
         None if diverse else query.max_per_document,
-        diverse,
+        diverse or with_vectors,
         min_epoch,
         exact_below,
     ]
