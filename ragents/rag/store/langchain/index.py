@@ -71,7 +71,13 @@ class VectorIndex:
 
     async def close(self) -> None:
         """What is under way ends on its own; a thread cannot be stopped."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        try:
+            if self._made is not None:
+                await self._call(self._kind.close, self._made[0])
+        except StoreUnavailable:
+            log.warning("%s was not closed in order", self.name)
+        finally:
+            self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _add(self, ids: list[str], vectors: Vectors, scope: str) -> None:
         store, embeddings = self._open(vectors.shape[1])

@@ -18,6 +18,9 @@ SCOPE = "ragents_scope"
 EMBEDDER_NAMES = ("embedding", "embedding_function", "embeddings")
 REMOTE = ("url", "uri", "host", "api_key", "pinecone_api_key", "redis_url", "chroma_cloud_api_key")
 
+FAISS_FETCH = 10_000
+"""Nearest vectors of all tenants, among which those of one are looked for."""
+
 Arguments = dict[str, Any]
 """As a store's constructor takes them: LangChain's own signatures say no more."""
 
@@ -47,6 +50,9 @@ class Kind:
     def volatile(self, arguments: Arguments) -> bool:
         """Whether the store's content ends with the process."""
         return False
+
+    def close(self, store: VectorStore) -> None:
+        """Connections and locks that a store leaves to its client."""
 
 
 class Mongo(Kind):
@@ -79,6 +85,10 @@ class Qdrant(Kind):
     def volatile(self, arguments: Arguments) -> bool:
         return bool(arguments.get("client_options", {}).get("location") == ":memory:")
 
+    def close(self, store: VectorStore) -> None:
+        """In local mode the folder is locked until then."""
+        store.client.close()  # type: ignore[attr-defined]  # QdrantVectorStore's own
+
 
 class Milvus(Kind):
     """Strong consistency, unless told otherwise: what was written is found by the next search of any process."""
@@ -88,6 +98,13 @@ class Milvus(Kind):
 
     def scoped(self, scope: str, k: int) -> Arguments:
         return {"expr": f'{SCOPE} == "{scope}"'}
+
+    def delete(self, store: VectorStore, ids: list[str]) -> bool:
+        # The collection is made by the first insert; until then there is nothing to delete, which is an error there.
+        return store.col is None or super().delete(store, ids)  # type: ignore[attr-defined]  # Milvus's own
+
+    def close(self, store: VectorStore) -> None:
+        store.client.close()  # type: ignore[attr-defined]  # Milvus's own
 
 
 class InMemory(Kind):
@@ -115,8 +132,8 @@ class Faiss(Kind):
         return made
 
     def scoped(self, scope: str, k: int) -> Arguments:
-        # LangChain filters the best fetch_k afterwards; what other tenants take of them is missing here.
-        return {"filter": {SCOPE: scope}, "fetch_k": 10 * k}
+        # LangChain filters the best fetch_k afterwards, in Python: what others take of them is missing here.
+        return {"filter": {SCOPE: scope}, "fetch_k": max(10 * k, FAISS_FETCH)}
 
     def delete(self, store: VectorStore, ids: list[str]) -> bool:
         known = set(store.index_to_docstore_id.values())  # type: ignore[attr-defined]  # FAISS's own
