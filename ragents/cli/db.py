@@ -36,7 +36,13 @@ def migrate(config: ConfigOption = None, as_json: JsonOption = False) -> None:
             raise ConfigError(
                 "store.migrate_dsn is not set; set RAGENTS_STORE__MIGRATE_DSN to a role that owns the database"
             )
-        return await migrate_all(store.migrate_dsn.get_secret_value(), dsn=store.dsn.get_secret_value())
+        owner, dsn = store.migrate_dsn.get_secret_value(), store.dsn.get_secret_value()
+        applied = await migrate_all(owner, dsn=dsn)
+        if store.backend == "langchain":
+            from ragents.rag.store.langchain import migrate_vectors
+
+            applied += await migrate_vectors(owner, dsn=dsn)
+        return applied
 
     applied = run(apply())
     if as_json:

@@ -1,12 +1,30 @@
 """Settings of retrieval: what is embedded, how text is cut, how many sources an answer may rest on."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from ragents.config.base import Config
 
 DEFAULT_EMBEDDING_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+Maker = Literal["off", "rules", "llm"]
+
+
+class QueryConfig(Config):
+    """One question searched as several. Rules do what "llm" asks for where the model generates nothing, or fails."""
+
+    multi_query: Maker = Field(default="off", description="search other wordings of the question too")
+    decompose: Maker = Field(default="off", description="search the parts of a question that asks several things too")
+    variants: int = Field(default=3, ge=1, le=8, description="other queries at most")
+    timeout_s: float = Field(
+        default=2.0, gt=0, le=60, description="that they have once the question's own search is done"
+    )
+
+    @property
+    def active(self) -> bool:
+        return (self.multi_query, self.decompose) != ("off", "off")
 
 
 class RAGConfig(Config):
@@ -19,6 +37,7 @@ class RAGConfig(Config):
     top_k: int = Field(default=5, ge=1, le=50)
     candidates: int = Field(default=100, ge=10, le=1000, description="depth of each list before they are fused")
     dense_weight: float = Field(default=0.5, ge=0, le=1, description="share of the dense score in the fused one")
+    query: QueryConfig = Field(default_factory=QueryConfig)
     min_confidence: float = Field(default=0.2, ge=0, le=1, description="below it the documents do not tell")
 
     @model_validator(mode="after")

@@ -16,11 +16,15 @@ from ragents.rag.answering import answer_from_sources
 from ragents.rag.cache import CacheScope, RAGCache
 from ragents.rag.confidence import confidence_of
 from ragents.rag.filters import Filters
+from ragents.rag.query import fuse_lists, plan_queries, search_all
 from ragents.rag.rerank import Reranking
 from ragents.rag.store.types import SearchQuery, VectorStore
-from ragents.rag.types import RAGResponse
+from ragents.rag.types import RAGResponse, Source
 
 __all__ = ["RAGEngine", "RAGResponse"]
+
+FUSED_DEPTH = 50
+"""Sources of each query where several are fused: one that two lists hold far down may be the best."""
 
 
 class RAGEngine:
@@ -81,24 +85,23 @@ class RAGEngine:
         scope = await self.scope(principal=principal, collection=name, filters=filters)
         if use_cache and self.cache and (hit := await self.cache.get_retrieval(text, top_k, scope=scope)):
             return replace(hit, timings={"embed_ms": 0.0, "retrieve_ms": _ms_since(started)})
-        embed_started = time.perf_counter()
-        embedding, notes = await self._embed_query(text)
-        search_started = time.perf_counter()
         depth = max(top_k, self.reranking.candidates) if self.reranking else top_k
-        query = SearchQuery(
+        asked = SearchQuery(
             text=text,
-            embedding=embedding,
+            embedding=None,
             collection=name,
             top_k=depth,
             candidates=max(self.config.candidates, depth),
             dense_weight=self.config.dense_weight,
             filters=dict(filters or {}),
         )
-        sources = tuple(await self.store.search(query, principal=principal))
-        timings = {
-            "embed_ms": (search_started - embed_started) * 1000,
-            "retrieve_ms": _ms_since(search_started) + (embed_started - started) * 1000,
-        }
+        lookup_ms = _ms_since(started)
+        if self.config.query.active:
+            sources, timings, notes, complete = await self._search_several(asked, principal=principal)
+        else:
+            sources, timings, notes = await self._search(asked, principal=principal)
+            complete = True
+        timings["retrieve_ms"] += lookup_ms
         left_out = None
         if self.reranking:
             rerank_started = time.perf_counter()
@@ -111,8 +114,8 @@ class RAGEngine:
             timings=timings,
             notes=notes if left_out is None else (*notes, left_out),
         )
-        # What a reranker that is late left behind is not kept: the next question may find it in time.
-        if use_cache and self.cache and left_out is None:
+        # What a late reranker or query left behind is not kept: the next question may find it in time.
+        if use_cache and self.cache and left_out is None and complete:
             await self.cache.cache_retrieval(text, found, top_k, scope=scope)
         return found
 
@@ -131,8 +134,43 @@ class RAGEngine:
                 "candidates": self.config.candidates,
                 "dense_weight": self.config.dense_weight,
                 "reranker": self.reranking.model if self.reranking else None,
+                "query": self.config.query.model_dump(exclude={"timeout_s"}) if self.config.query.active else None,
             },
         )
+
+    async def _search(
+        self, asked: SearchQuery, *, principal: Principal
+    ) -> tuple[tuple[Source, ...], dict[str, float], tuple[str, ...]]:
+        """Embed and search one query: sources, timings, notes."""
+        started = time.perf_counter()
+        embedding, notes = await self._embed_query(asked.text)
+        search_started = time.perf_counter()
+        sources = tuple(await self.store.search(replace(asked, embedding=embedding), principal=principal))
+        timings = {"embed_ms": (search_started - started) * 1000, "retrieve_ms": _ms_since(search_started)}
+        return sources, timings, notes
+
+    async def _search_several(
+        self, asked: SearchQuery, *, principal: Principal
+    ) -> tuple[tuple[Source, ...], dict[str, float], tuple[str, ...], bool]:
+        """The question and what rag.query makes of it: also whether nothing was left out."""
+        config, started = self.config.query, time.perf_counter()
+        deep = replace(asked, top_k=max(asked.top_k, FUSED_DEPTH), candidates=max(asked.candidates, FUSED_DEPTH))
+        timings: dict[str, float] = {}
+        notes: tuple[str, ...] = ()
+
+        async def own() -> tuple[Source, ...]:
+            nonlocal timings, notes
+            sources, timings, notes = await self._search(deep, principal=principal)
+            return sources
+
+        async def other(text: str) -> tuple[Source, ...]:
+            return (await self._search(replace(deep, text=text), principal=principal))[0]
+
+        found = await search_all(
+            own(), lambda: plan_queries(asked.text, config, llm=self.llm), other, timeout_s=config.timeout_s
+        )
+        timings["retrieve_ms"] = _ms_since(started) - timings["embed_ms"]
+        return fuse_lists(found.lists, top_k=asked.top_k), timings, (*notes, *found.notes), found.complete
 
     async def _embed_query(self, text: str) -> tuple[Vectors, tuple[str, ...]]:
         """A question beyond the encoder's limit is searched by the mean of its parts, and the answer says so."""

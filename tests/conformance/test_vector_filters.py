@@ -8,11 +8,12 @@ import pytest
 
 from ragents.errors import InputError
 from ragents.principal import Principal
-from ragents.rag.store import SearchQuery, StoreConfig, VectorStore, open_store
+from ragents.rag.store import SearchQuery, StoreConfig, VectorStore
 from ragents.rag.store.pgvector import open_pgvector
 from ragents.rag.types import Chunk, Document
+from tests.stores import LANGCHAIN, open_backend
 
-BACKENDS = ["memory", "postgres", "postgres, by index"]
+BACKENDS = ["memory", "postgres", "postgres, by index", *LANGCHAIN]
 DOCUMENTS: dict[str, dict[str, Any]] = {
     "a": {"year": 2019, "lang": "en", "draft": True, "day": "2019-12-31"},
     "b": {"year": 2020, "lang": "de", "draft": False, "day": "2020-01-01"},
@@ -71,7 +72,7 @@ async def store(request: pytest.FixtureRequest, migrated: str, postgres: str) ->
             await _fill(opened)
             yield opened
     else:
-        async with open_store(StoreConfig(backend=request.param), dsn=migrated) as opened:
+        async with open_backend(request.param, dsn=migrated, migrate_dsn=postgres) as opened:
             await _fill(opened)
             yield opened
 

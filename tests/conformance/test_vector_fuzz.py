@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from ragents.errors import InputError
 from ragents.principal import Principal
-from ragents.rag.store import SearchQuery, StoreConfig, VectorStore, open_store
+from ragents.rag.store import SearchQuery, VectorStore
 from ragents.rag.types import Chunk, Document
+from tests.stores import LANGCHAIN, open_backend
 
 LIMIT_S = 2.0
 OWNER = Principal(tenant=f"fuzz {uuid.uuid4()}")
@@ -59,9 +60,9 @@ conditions = st.one_of(
 )
 
 
-@pytest.fixture(scope="module", params=["memory", "postgres"])
-async def store(request: pytest.FixtureRequest, migrated: str) -> AsyncIterator[VectorStore]:
-    async with open_store(StoreConfig(backend=request.param), dsn=migrated) as opened:
+@pytest.fixture(scope="module", params=["memory", "postgres", *LANGCHAIN])
+async def store(request: pytest.FixtureRequest, migrated: str, postgres: str) -> AsyncIterator[VectorStore]:
+    async with open_backend(request.param, dsn=migrated, migrate_dsn=postgres) as opened:
         for number, text in enumerate(["zebra lion", "lion 🙂 it's", "נמר arabic نص 斑马"]):
             await opened.upsert(
                 Document(f"{number}", "t", "md", "h", metadata={"k": text, "n": number, "b": number == 1}),

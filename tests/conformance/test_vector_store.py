@@ -11,11 +11,12 @@ import pytest
 from ragents.embeddings.hashing import HashingEmbedder
 from ragents.errors import Conflict, InputError, NotFound
 from ragents.principal import Principal
-from ragents.rag.store import SearchQuery, StoreConfig, Upserted, VectorStore, open_store
+from ragents.rag.store import SearchQuery, Upserted, VectorStore
 from ragents.rag.types import Chunk, Document, Source
+from tests.stores import LANGCHAIN, open_backend
 
 EMBEDDER = HashingEmbedder()
-BACKENDS = ["memory", "postgres"]
+BACKENDS = ["memory", "postgres", *LANGCHAIN]
 STRANGE = [
     'it\'s a "quote"',
     "a & b | !c <-> (d:*",
@@ -29,8 +30,8 @@ STRANGE = [
 
 
 @pytest.fixture(params=BACKENDS)
-async def store(request: pytest.FixtureRequest, migrated: str) -> AsyncIterator[VectorStore]:
-    async with open_store(StoreConfig(backend=request.param), dsn=migrated) as opened:
+async def store(request: pytest.FixtureRequest, migrated: str, postgres: str) -> AsyncIterator[VectorStore]:
+    async with open_backend(request.param, dsn=migrated, migrate_dsn=postgres) as opened:
         yield opened
 
 

@@ -1,4 +1,4 @@
-"""Where documents live: the VectorStore port, and one backend each for Postgres and for memory."""
+"""Where documents live: the VectorStore port; Postgres, Postgres with its vectors indexed elsewhere, memory."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,9 +23,19 @@ async def open_store(
         case "postgres":
             from ragents.rag.store.pgvector import open_pgvector  # noqa: PLC0415
 
-            url = dsn or (config.dsn.get_secret_value() if config.dsn else None)
-            if url is None:
-                raise ConfigError("store.dsn is not set; set RAGENTS_STORE__DSN")
-            owner = migrate_dsn or (config.migrate_dsn.get_secret_value() if config.migrate_dsn else None)
+            url, owner = _addresses(config, dsn, migrate_dsn)
             async with open_pgvector(url, config, migrate_dsn=owner) as store:
                 yield store
+        case "langchain":
+            from ragents.rag.store.langchain import open_langchain  # noqa: PLC0415
+
+            url, owner = _addresses(config, dsn, migrate_dsn)
+            async with open_langchain(url, config, migrate_dsn=owner) as indexed:
+                yield indexed
+
+
+def _addresses(config: StoreConfig, dsn: str | None, migrate_dsn: str | None) -> tuple[str, str | None]:
+    url = dsn or (config.dsn.get_secret_value() if config.dsn else None)
+    if url is None:
+        raise ConfigError("store.dsn is not set; set RAGENTS_STORE__DSN")
+    return url, migrate_dsn or (config.migrate_dsn.get_secret_value() if config.migrate_dsn else None)

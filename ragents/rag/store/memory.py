@@ -10,13 +10,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ragents.embeddings.types import Vectors
 from ragents.errors import Conflict, InputError, NotFound
 from ragents.principal import Principal
 from ragents.rag.filters import parse_filters
 from ragents.rag.store.diversity import check_diversity, diversify, pool_size
+from ragents.rag.store.fusion import fuse, scaled
 from ragents.rag.store.text import check_names, clean, other_model, unknown_collection
 from ragents.rag.store.types import SearchQuery, StoredChunks, Upserted
 from ragents.rag.types import Chunk, Collection, Document, Excerpt, Source, StoredDocument
@@ -24,8 +24,6 @@ from ragents.rag.types import Chunk, Collection, Document, Excerpt, Source, Stor
 WORD = re.compile(r"\w+")
 K1, B = 1.2, 0.75
 MAX_CHUNKS = 200_000
-EVEN = 1e-6
-"""Scores closer than this are equal: what is left is rounding."""
 DRIFT = 0.1
 """As in PgVectorStore: the average length that scores are made with is fixed until the true one is so far away."""
 
@@ -115,7 +113,7 @@ class MemoryVectorStore:
         rows = [row for row in stored.all_rows() if row.document_id in passing]
         dense = {} if query.mode == "lexical" else _dense(rows, query)
         lexical = {} if query.mode == "dense" else _bm25(rows, query, stored)
-        fused = _scaled(_fused(dense, lexical, query))
+        fused = scaled(_fused(dense, lexical, query))
         by_id = {row.id: row for row in rows}
         best = [by_id[key] for key in sorted(fused, key=lambda key: (-fused[key], key))]
         sources = [_source(row, stored.documents[row.document_id], fused[row.id], query) for row in best]
@@ -255,26 +253,13 @@ def _fused(dense: Mapping[str, float], lexical: Mapping[str, float], query: Sear
     if query.mode != "hybrid":
         return best[query.mode]
     keys = sorted(best["dense"].keys() | best["lexical"].keys())
-    similarities = _standardised([dense[key] for key in keys])
-    bm25 = _standardised([lexical.get(key, 0.0) for key in keys])
-    fused = query.dense_weight * similarities + (1 - query.dense_weight) * bm25
-    return dict(zip(keys, fused.tolist(), strict=True))
-
-
-def _standardised(values: Sequence[float]) -> NDArray[np.float64]:
-    found = np.array(values, np.float64)
-    spread = found.std() if len(found) else 0.0
-    return (found - found.mean()) / spread if spread > EVEN else np.zeros(len(found))
+    bm25 = [lexical.get(key, 0.0) for key in keys]
+    return dict(zip(keys, fuse([dense[key] for key in keys], bm25, dense_weight=query.dense_weight), strict=True))
 
 
 def _longest(scores: Mapping[str, float], query: SearchQuery) -> dict[str, float]:
     limit = max(query.candidates, query.top_k)
     return dict(sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:limit])
-
-
-def _scaled(scores: Mapping[str, float]) -> dict[str, float]:
-    low, high = min(scores.values(), default=0.0), max(scores.values(), default=0.0)
-    return {key: (score - low) / (high - low) if high - low > EVEN else 1.0 for key, score in scores.items()}
 
 
 def _source(row: _Row, document: StoredDocument, score: float = 0.0, query: SearchQuery | None = None) -> Source:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, JsonValue, SecretStr, model_validator
 
 from ragents.config.base import Config
 from ragents.embeddings.types import Vectors
@@ -20,7 +20,13 @@ class StoreConfig(Config):
     Neither given: the embedded Postgres (refused in an image).
     """
 
-    backend: Literal["postgres", "memory"] = "postgres"
+    backend: Literal["postgres", "langchain", "memory"] = "postgres"
+    class_: str | None = Field(
+        default=None, alias="class", description="langchain only: the VectorStore that holds the index"
+    )
+    args: dict[str, JsonValue] = Field(
+        default_factory=dict, description="langchain only: of its constructor; '${NAME}' is read from the environment"
+    )
     dsn: SecretStr | None = None
     migrate_dsn: SecretStr | None = None
     read_dsn: SecretStr | None = Field(default=None, description="a replica, for searches; down or behind: the primary")
@@ -30,6 +36,16 @@ class StoreConfig(Config):
     acquire_timeout_s: float = Field(default=5.0, gt=0)
     statement_timeout_s: float = Field(default=10.0, gt=0)
     pooler: bool = Field(default=False, description="dsn is the address of PgBouncer in transaction mode")
+
+    @model_validator(mode="after")
+    def _class_and_args_are_for_langchain(self) -> Self:
+        if self.backend != "langchain" and (self.class_ is not None or self.args):
+            raise ValueError(f"class and args are for backend = 'langchain', not {self.backend!r}; remove them")
+        if self.backend == "langchain" and self.class_ is None:
+            raise ValueError("backend = 'langchain' needs class, for example langchain_chroma.Chroma")
+        if self.backend == "langchain" and self.read_dsn is not None:
+            raise ValueError("read_dsn is for backend = 'postgres': a replica may be behind the vector store")
+        return self
 
 
 @dataclass(frozen=True, slots=True)

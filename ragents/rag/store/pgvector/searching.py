@@ -26,32 +26,13 @@ async def search(
     connections: Connections, query: SearchQuery, *, tenant: str, exact_below: int, min_epoch: int | None = None
 ) -> list[Source]:
     """One round trip. With `min_epoch`, ReplicaBehind from a server whose collection is older."""
-    embedding = None if query.embedding is None else encode_vector(query.embedding)
-    if embedding is None and query.mode != "lexical":
+    if query.embedding is None and query.mode != "lexical":
         raise ValueError(f"mode {query.mode!r} needs an embedding")
     check_diversity(query)
-    diverse = query.mmr_lambda is not None
-    checks = parse_filters(query.filters)
+    asked = arguments(query, tenant=tenant, exact_below=exact_below, min_epoch=min_epoch)
     async with connections.use() as db:
         try:
-            rows = await db.fetch(
-                SQL["search"],
-                tenant,
-                clean(query.collection),
-                clean(query.text),
-                embedding,
-                query.mode,
-                pool_size(query) if diverse else query.top_k,
-                max(query.candidates, query.top_k),
-                query.dense_weight,
-                [check.key for check in checks],
-                [check.op for check in checks],
-                [json.dumps(_value(check)) for check in checks],
-                None if diverse else query.max_per_document,
-                diverse,
-                min_epoch,
-                exact_below,
-            )
+            rows = await db.fetch(SQL["search"], *asked)
         except asyncpg.NoDataFoundError:
             raise unknown_collection(query.collection) from None
         except asyncpg.DataError as error:
@@ -64,7 +45,32 @@ async def search(
                 raise ReplicaBehind from None
             raise
     sources = [source_of(row) for row in rows]
-    return diversify(sources, [row["embedding"] for row in rows], query) if diverse else sources
+    return diversify(sources, [row["embedding"] for row in rows], query) if query.mmr_lambda is not None else sources
+
+
+def arguments(
+    query: SearchQuery, *, tenant: str, exact_below: int, min_epoch: int | None = None, with_vectors: bool = False
+) -> list[object]:
+    """Of ragents.search."""
+    diverse = query.mmr_lambda is not None
+    checks = parse_filters(query.filters)
+    return [
+        tenant,
+        clean(query.collection),
+        clean(query.text),
+        None if query.embedding is None else encode_vector(query.embedding),
+        query.mode,
+        pool_size(query) if diverse else query.top_k,
+        max(query.candidates, query.top_k),
+        query.dense_weight,
+        [check.key for check in checks],
+        [check.op for check in checks],
+        [json.dumps(_value(check)) for check in checks],
+        None if diverse else query.max_per_document,
+        diverse or with_vectors,
+        min_epoch,
+        exact_below,
+    ]
 
 
 def _value(check: Check) -> object:

@@ -65,7 +65,11 @@ async def write_chunks(
     document_id: uuid.UUID,
     chunks: Sequence[Chunk],
     embeddings: Vectors,
+    *,
+    ids: Sequence[uuid.UUID] | None = None,
 ) -> None:
+    """`ids`: of the chunks, where something else knows them already."""
+    ids = ids or [uuid.uuid4() for _ in chunks]
     for start in range(0, len(chunks), INSERT_CHUNKS):
         part = chunks[start : start + INSERT_CHUNKS]
         positions = [chunk.position for chunk in part]
@@ -73,7 +77,7 @@ async def write_chunks(
             SQL["insert_chunks"],
             tenant,
             document_id,
-            [uuid.uuid4() for _ in part],
+            list(ids[start : start + INSERT_CHUNKS]),
             positions,
             [clean(chunk.text) for chunk in part],
             [chunk.page for chunk in part],

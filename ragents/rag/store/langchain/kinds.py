@@ -1,0 +1,174 @@
+"""What LangChain's stores do each in their own way: how one is made, and how it is asked for one scope only.
+
+A store that is not named here works too: it is made with its arguments and an embedder, and asked without a filter.
+"""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from langchain_core.documents import Document
+from langchain_core.vectorstores import VectorStore
+
+from ragents.errors import ConfigError
+from ragents.rag.store.langchain.embeddings import HandedEmbeddings
+
+SCOPE = "ragents_scope"
+"""The one key of metadata: tenant and collection as a hash, so that nothing of a name is ever parsed by a store."""
+EMBEDDER_NAMES = ("embedding", "embedding_function", "embeddings")
+REMOTE = ("url", "uri", "host", "api_key", "pinecone_api_key", "redis_url", "chroma_cloud_api_key")
+
+FAISS_FETCH = 10_000
+"""Nearest vectors of all tenants, among which those of one are looked for."""
+
+Arguments = dict[str, Any]
+"""As a store's constructor takes them: LangChain's own signatures say no more."""
+
+
+class Kind:
+    """Any store."""
+
+    def make(self, cls: type[VectorStore], arguments: Arguments, embeddings: HandedEmbeddings) -> VectorStore:
+        """Connects, and makes the store's own collection where the store does so."""
+        parameters = inspect.signature(cls).parameters
+        name = next((each for each in EMBEDDER_NAMES if each in parameters), None)
+        if name is None:
+            raise ConfigError(
+                f"store.class {cls.__module__}.{cls.__name__} takes no embedder ({', '.join(EMBEDDER_NAMES)}); it "
+                "embeds on its own, and the vectors would not be those of rag.embedding_model"
+            )
+        return cls(**arguments, **{name: embeddings})
+
+    def scoped(self, scope: str, k: int) -> Arguments:
+        """Of similarity_search_with_score: only what was stored with this scope."""
+        return {}
+
+    def delete(self, store: VectorStore, ids: list[str]) -> bool:
+        """False when the store says so. Unknown ids are no error."""
+        return store.delete(ids) is not False
+
+    def volatile(self, arguments: Arguments) -> bool:
+        """Whether the store's content ends with the process."""
+        return False
+
+    def close(self, store: VectorStore) -> None:
+        """Connections and locks that a store leaves to its client."""
+
+
+class Mongo(Kind):
+    """Filters as MongoDB writes them: Chroma, Pinecone, PGVector."""
+
+    def scoped(self, scope: str, k: int) -> Arguments:
+        return {"filter": {SCOPE: {"$eq": scope}}}
+
+
+class Chroma(Mongo):
+    def volatile(self, arguments: Arguments) -> bool:
+        return not remote(arguments) and "persist_directory" not in arguments
+
+
+class Qdrant(Kind):
+    """`args`: those of QdrantVectorStore.construct_instance, the client's in `client_options`."""
+
+    def make(self, cls: type[VectorStore], arguments: Arguments, embeddings: HandedEmbeddings) -> VectorStore:
+        store: VectorStore = cls.construct_instance(  # type: ignore[attr-defined]  # QdrantVectorStore's own
+            **{"collection_name": "ragents", **arguments}, embedding=embeddings
+        )
+        return store
+
+    def scoped(self, scope: str, k: int) -> Arguments:
+        from qdrant_client import models  # noqa: PLC0415  # installed with langchain-qdrant
+
+        match = models.MatchValue(value=scope)
+        return {"filter": models.Filter(must=[models.FieldCondition(key=f"metadata.{SCOPE}", match=match)])}
+
+    def volatile(self, arguments: Arguments) -> bool:
+        return bool(arguments.get("client_options", {}).get("location") == ":memory:")
+
+    def close(self, store: VectorStore) -> None:
+        """In local mode the folder is locked until then."""
+        store.client.close()  # type: ignore[attr-defined]  # QdrantVectorStore's own
+
+
+class Milvus(Kind):
+    """Strong consistency, unless told otherwise: what was written is found by the next search of any process."""
+
+    def make(self, cls: type[VectorStore], arguments: Arguments, embeddings: HandedEmbeddings) -> VectorStore:
+        return super().make(cls, {"consistency_level": "Strong", **arguments}, embeddings)
+
+    def scoped(self, scope: str, k: int) -> Arguments:
+        return {"expr": f'{SCOPE} == "{scope}"'}
+
+    def delete(self, store: VectorStore, ids: list[str]) -> bool:
+        # The collection is made by the first insert; until then there is nothing to delete, which is an error there.
+        return store.col is None or super().delete(store, ids)  # type: ignore[attr-defined]  # Milvus's own
+
+    def close(self, store: VectorStore) -> None:
+        store.client.close()  # type: ignore[attr-defined]  # Milvus's own
+
+
+class InMemory(Kind):
+    def scoped(self, scope: str, k: int) -> Arguments:
+        def passes(document: Document) -> bool:
+            return bool(document.metadata.get(SCOPE) == scope)
+
+        return {"filter": passes}
+
+    def volatile(self, arguments: Arguments) -> bool:
+        return True
+
+
+class Faiss(Kind):
+    """An exact index in memory. LangChain saves it as a pickle, which is never read here: it ends with the process."""
+
+    def make(self, cls: type[VectorStore], arguments: Arguments, embeddings: HandedEmbeddings) -> VectorStore:
+        import faiss  # noqa: PLC0415  # with langchain-community, whose import costs 1 s
+        from langchain_community.docstore.in_memory import InMemoryDocstore  # noqa: PLC0415
+
+        if arguments:
+            raise ConfigError(f"store.args = {sorted(arguments)}: FAISS takes none here; leave store.args out")
+        parts = {"docstore": InMemoryDocstore(), "index_to_docstore_id": {}}
+        made: VectorStore = cls(embeddings, index=faiss.IndexFlatL2(embeddings.dimension), **parts)  # type: ignore[call-arg]  # FAISS's own
+        return made
+
+    def scoped(self, scope: str, k: int) -> Arguments:
+        # LangChain filters the best fetch_k afterwards, in Python: what others take of them is missing here.
+        return {"filter": {SCOPE: scope}, "fetch_k": max(10 * k, FAISS_FETCH)}
+
+    def delete(self, store: VectorStore, ids: list[str]) -> bool:
+        known = set(store.index_to_docstore_id.values())  # type: ignore[attr-defined]  # FAISS's own
+        present = [each for each in ids if each in known]
+        return not present or super().delete(store, present)
+
+    def volatile(self, arguments: Arguments) -> bool:
+        return True
+
+
+class HasName(Protocol):
+    __module__: str
+    __name__: str
+
+
+def kind_of(cls: HasName) -> Kind:
+    match (cls.__module__.split(".")[0], cls.__name__):
+        case ("langchain_chroma", "Chroma"):
+            return Chroma()
+        case ("langchain_qdrant", "QdrantVectorStore"):
+            return Qdrant()
+        case ("langchain_milvus", "Milvus" | "Zilliz"):
+            return Milvus()
+        case ("langchain_core", "InMemoryVectorStore"):
+            return InMemory()
+        case ("langchain_community", "FAISS"):
+            return Faiss()
+        case ("langchain_pinecone", "PineconeVectorStore"):
+            return Mongo()
+        case _:
+            return Kind()
+
+
+def remote(arguments: Mapping[str, Any]) -> bool:
+    """Whether the store is a server, or a library that keeps its rows in this process."""
+    nested = [each for each in arguments.values() if isinstance(each, Mapping)]
+    found = [value for each in (arguments, *nested) for key, value in each.items() if key in REMOTE]
+    return any(not str(value).startswith(("/", ".")) and not str(value).endswith(".db") for value in found)
