@@ -29,6 +29,7 @@ UNREACHABLE = (
     asyncpg.QueryCanceledError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.DiskFullError,
+    asyncpg.ObjectNotInPrerequisiteStateError,  # a database that accepts no connections (ALLOW_CONNECTIONS false)
     asyncpg.ReadOnlySQLTransactionError,  # after a fail-over: this server is a replica now
 )
 

@@ -20,6 +20,7 @@ from ragents.rag.query import fuse_lists, plan_queries, search_all
 from ragents.rag.rerank import Reranking
 from ragents.rag.store.types import SearchQuery, VectorStore
 from ragents.rag.types import RAGResponse, Source
+from ragents.rag.windows import widen
 
 __all__ = ["RAGEngine", "RAGResponse"]
 
@@ -107,10 +108,13 @@ class RAGEngine:
             rerank_started = time.perf_counter()
             sources, left_out = await self.reranking.best(text, sources, top_k)
             timings["rerank_ms"] = _ms_since(rerank_started)
+        confidence = confidence_of(text, sources)  # of what was found, not of what stands around it
+        if self.config.neighbours:
+            sources = await self._widened(sources, timings, principal=principal)
         found = RAGResponse(
             query=text,
             sources=sources,
-            confidence=confidence_of(text, sources),
+            confidence=confidence,
             timings=timings,
             notes=notes if left_out is None else (*notes, left_out),
         )
@@ -133,6 +137,7 @@ class RAGEngine:
                 "filters": dict(filters or {}),
                 "candidates": self.config.candidates,
                 "dense_weight": self.config.dense_weight,
+                "neighbours": self.config.neighbours,
                 "reranker": self.reranking.model if self.reranking else None,
                 "query": self.config.query.model_dump(exclude={"timeout_s"}) if self.config.query.active else None,
             },
@@ -171,6 +176,15 @@ class RAGEngine:
         )
         timings["retrieve_ms"] = _ms_since(started) - timings["embed_ms"]
         return fuse_lists(found.lists, top_k=asked.top_k), timings, (*notes, *found.notes), found.complete
+
+    async def _widened(
+        self, sources: tuple[Source, ...], timings: dict[str, float], *, principal: Principal
+    ) -> tuple[Source, ...]:
+        started = time.perf_counter()
+        ids = [source.id for source in sources]
+        around = await self.store.neighbours(ids, principal=principal, reach=self.config.neighbours)
+        timings["retrieve_ms"] += _ms_since(started)
+        return widen(sources, around)
 
     async def _embed_query(self, text: str) -> tuple[Vectors, tuple[str, ...]]:
         """A question beyond the encoder's limit is searched by the mean of its parts, and the answer says so."""

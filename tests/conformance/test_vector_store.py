@@ -271,6 +271,19 @@ async def test_what_was_embedded_comes_back_as_it_was(store: VectorStore, princi
     assert np.array_equal(stored.vectors, await EMBEDDER.embed_documents(texts))
 
 
+async def test_the_neighbours_of_chunks_come_in_their_order(store: VectorStore, principal: Principal) -> None:
+    texts = [f"text number {n}" for n in range(6)]
+    await put(store, "a.md", texts, principal=principal)
+    await put(store, "b.md", ["another document"], principal=principal)
+    found = {each.text: each.id for each in await find(store, "text number", principal=principal, top_k=50)}
+    ids = [found[texts[0]], found[texts[3]], str(uuid.uuid4()), "not a uuid"]
+    around = await store.neighbours(ids, principal=principal, reach=1)
+    read = {key: (each.position, [chunk.text for chunk in each.chunks]) for key, each in around.items()}
+    assert read == {ids[0]: (0, texts[:2]), ids[1]: (3, texts[2:5])}
+    assert await store.neighbours(ids, principal=Principal(tenant="somebody else"), reach=1) == {}
+    assert await store.neighbours([], principal=principal, reach=1) == {}
+
+
 async def test_chunks_that_are_not_mine_or_not_there_do_not_come_back(store: VectorStore, principal: Principal) -> None:
     await put(store, "a.md", ["text"], principal=principal)
     stranger = Principal(tenant=f"other-{uuid.uuid4()}")

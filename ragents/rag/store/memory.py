@@ -18,7 +18,7 @@ from ragents.rag.filters import parse_filters
 from ragents.rag.store.diversity import check_diversity, diversify, pool_size
 from ragents.rag.store.fusion import fuse, scaled
 from ragents.rag.store.text import check_names, clean, other_model, unknown_collection
-from ragents.rag.store.types import SearchQuery, StoredChunks, Upserted
+from ragents.rag.store.types import Neighbourhood, SearchQuery, StoredChunks, Upserted
 from ragents.rag.types import Chunk, Collection, Document, Excerpt, Source, StoredDocument
 
 WORD = re.compile(r"\w+")
@@ -161,6 +161,18 @@ class MemoryVectorStore:
         positions = [n for n, row in enumerate(rows) if row.id == around]
         start = max(0, positions[0] - limit // 2 if positions else start)
         return Excerpt(document, start, tuple(_source(row, document) for row in rows[start : start + limit]))
+
+    async def neighbours(
+        self, chunk_ids: Sequence[str], *, principal: Principal, reach: int
+    ) -> dict[str, Neighbourhood]:
+        wanted, found = set(chunk_ids), {}
+        for stored in self._tenants.get(principal.tenant, {}).values():
+            for rows in stored.rows.values():
+                for at, row in enumerate(rows):
+                    if row.id in wanted:
+                        around = [each.chunk for each in rows[max(0, at - reach) : at + reach + 1]]
+                        found[row.id] = Neighbourhood(row.chunk.position, around)
+        return found
 
     async def stored_chunks(self, uri: str, *, principal: Principal, collection: str) -> StoredChunks | None:
         stored = self._tenants.get(principal.tenant, {}).get(clean(collection))

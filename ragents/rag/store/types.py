@@ -85,6 +85,14 @@ class StoredChunks:
     vectors: Vectors
 
 
+@dataclass(frozen=True, slots=True)
+class Neighbourhood:
+    """The chunk at `position` of its document and those around it, in the document's order."""
+
+    position: int
+    chunks: Sequence[Chunk]
+
+
 class VectorStore(Protocol):
     """Every method sees the principal's tenant only.
 
@@ -146,6 +154,12 @@ class VectorStore(Protocol):
         """
         ...
 
+    async def neighbours(
+        self, chunk_ids: Sequence[str], *, principal: Principal, reach: int
+    ) -> dict[str, Neighbourhood]:
+        """For each chunk that is there, the `reach` chunks before and after it. One round trip."""
+        ...
+
     async def stored_chunks(self, uri: str, *, principal: Principal, collection: str) -> StoredChunks | None:
         """Of one version, so that what comes again in the next need not be embedded. None: no such document, or the
         store does not give vectors back.
@@ -173,4 +187,4 @@ class VectorStore(Protocol):
     async def close(self) -> None: ...
 
 
-__all__ = ["SearchQuery", "StoreConfig", "StoredChunks", "Upserted", "VectorStore"]
+__all__ = ["Neighbourhood", "SearchQuery", "StoreConfig", "StoredChunks", "Upserted", "VectorStore"]

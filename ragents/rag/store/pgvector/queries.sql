@@ -129,6 +129,14 @@ LEFT JOIN ragents.chunks k ON k.tenant = d.tenant AND k.document_id = d.id
 WHERE d.tenant = $1 AND d.id = $2
 ORDER BY k.position;
 
+-- name: neighbours
+-- $1 tenant, $2 chunk ids, $3 reach
+SELECT k.id, k.position AS at, n.position, n.body, n.page, n.headings, n.start_offset, n.end_offset
+FROM ragents.chunks k JOIN ragents.chunks n ON n.tenant = k.tenant AND n.document_id = k.document_id
+                                           AND n.position BETWEEN k.position - $3::int AND k.position + $3
+WHERE k.tenant = $1 AND k.id = ANY ($2::uuid[])
+ORDER BY k.id, n.position;
+
 -- name: stored_chunks
 -- $1 tenant, $2 collection, $3 uri. One statement, so that what is read is of one version.
 SELECT d.title, k.position, k.body, k.page, k.headings, k.start_offset, k.end_offset, v.embedding

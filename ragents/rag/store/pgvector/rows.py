@@ -4,6 +4,7 @@ import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import fields
+from itertools import groupby
 from typing import Any
 
 import asyncpg
@@ -11,7 +12,7 @@ import numpy as np
 
 from ragents.errors import InputError, NotFound
 from ragents.rag.store.text import clean
-from ragents.rag.store.types import StoredChunks
+from ragents.rag.store.types import Neighbourhood, StoredChunks
 from ragents.rag.types import Chunk, Excerpt, Source, StoredDocument
 
 STORED = [field.name for field in fields(StoredDocument)]
@@ -90,8 +91,18 @@ def stored_of(row: asyncpg.Record) -> StoredDocument:
 
 
 def stored_chunks_of(rows: Sequence[asyncpg.Record]) -> StoredChunks:
-    chunks = [
-        Chunk(row["position"], row["body"], row["start_offset"], row["end_offset"], row["page"], tuple(row["headings"]))
-        for row in rows
-    ]
-    return StoredChunks(rows[0]["title"], chunks, np.stack([row["embedding"] for row in rows]))
+    vectors = np.stack([row["embedding"] for row in rows])
+    return StoredChunks(rows[0]["title"], [_chunk_of(row) for row in rows], vectors)
+
+
+def neighbourhoods_of(rows: Sequence[asyncpg.Record]) -> dict[str, Neighbourhood]:
+    """`rows` come chunk by chunk."""
+    return {
+        str(key): Neighbourhood(some[0]["at"], [_chunk_of(row) for row in some])
+        for key, some in ((key, list(group)) for key, group in groupby(rows, key=lambda row: row["id"]))
+    }
+
+
+def _chunk_of(row: asyncpg.Record) -> Chunk:
+    place = row["start_offset"], row["end_offset"]
+    return Chunk(row["position"], row["body"], *place, row["page"], tuple(row["headings"]))

@@ -19,13 +19,14 @@ from ragents.rag.store.pgvector.rows import (
     clean_name,
     document_uuid,
     excerpt_of,
+    neighbourhoods_of,
     stored_chunks_of,
     stored_of,
 )
 from ragents.rag.store.pgvector.searching import ReplicaBehind, search
 from ragents.rag.store.pgvector.statements import SQL
 from ragents.rag.store.text import check_names, clean, unknown_collection
-from ragents.rag.store.types import SearchQuery, StoredChunks, Upserted
+from ragents.rag.store.types import Neighbourhood, SearchQuery, StoredChunks, Upserted
 from ragents.rag.types import Chunk, Collection, Document, Excerpt, Source, StoredDocument
 
 log = logging.getLogger(__name__)
@@ -160,6 +161,14 @@ class PgVectorStore:
         if not rows:
             raise NotFound("document", document_id)
         return excerpt_of(rows)
+
+    async def neighbours(
+        self, chunk_ids: Sequence[str], *, principal: Principal, reach: int
+    ) -> dict[str, Neighbourhood]:
+        keys = [key for each in chunk_ids if (key := chunk_uuid(each)) is not None]
+        async with self._as(principal.tenant) as db:
+            rows = await db.fetch(SQL["neighbours"], principal.tenant, keys, reach)
+        return neighbourhoods_of(rows)
 
     async def stored_chunks(self, uri: str, *, principal: Principal, collection: str) -> StoredChunks | None:
         async with self._as(principal.tenant) as db:

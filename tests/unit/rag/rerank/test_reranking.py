@@ -144,7 +144,7 @@ async def test_the_engine_ranks_more_than_it_gives_and_says_how_long_it_took(ser
 
 async def test_a_ranking_without_the_reranker_is_not_kept(server: Server) -> None:
     made = await make_engine()
-    async with open_reranking(config(server, timeout_s=0.3)) as reranking:
+    async with open_reranking(config(server, timeout_s=10)) as reranking:
         engine = RAGEngine(
             embedder=made.embedder, store=made.store, config=made.config, cache=make_cache(), reranking=reranking
         )
