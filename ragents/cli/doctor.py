@@ -89,7 +89,15 @@ def _disk() -> Finding:
 
 
 def _summary(config: "ServiceConfig") -> str:
-    where = "own Postgres (store.dsn)" if config.store.dsn else f"embedded {config.store.backend}"
+    where = (
+        "own Postgres (store.dsn)"
+        if config.store.dsn
+        else "embedded Postgres"
+        if config.store.backend != "memory"
+        else "memory"
+    )
+    if config.store.class_:
+        where += f" with {config.store.class_}"
     return f"store {where}, model {config.llm.provider}/{config.llm.model_name}, cache {config.cache.backend}"
 
 
@@ -108,7 +116,10 @@ async def _postgres(config: "ServiceConfig") -> Finding:
     from ragents.deployment.app import open_database
     from ragents.rag.store import open_store
 
-    async with open_database(config.store) as database, open_store(config.store, dsn=database.dsn) as store:
+    async with (
+        open_database(config.store) as database,
+        open_store(config.store, dsn=database.dsn, migrate_dsn=database.migrate_dsn) as store,
+    ):
         await store.ping()
     kind = "embedded" if database.embedded else "store.dsn"
     return Finding("postgres", "ok", f"{kind}: reached, pgvector and schema are right")

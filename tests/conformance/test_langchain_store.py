@@ -173,6 +173,27 @@ async def test_a_store_that_does_not_hold_the_collection_is_filled_by_the_next_i
     assert await held(store, principal) == await live(store, principal)
 
 
+async def test_a_new_collection_is_filled_in_large_calls(
+    plain: LangChainVectorStore, principal: Principal, monkeypatch: pytest.MonkeyPatch, exact_searches: list[str]
+) -> None:
+    calls: list[int] = []
+    inner = plain.index.add
+
+    async def add(ids: Any, *args: Any, **more: Any) -> None:
+        calls.append(len(ids))
+        await inner(ids, *args, **more)
+
+    monkeypatch.setattr(plain.index, "add", add)
+    async with plain.bulk(principal=principal, collection="c"):
+        for number in range(5):
+            await put(plain, f"{number}.md", 4, principal, seed=number)
+        assert len(await plain.search(question(text="meanwhile"), principal=principal)) == 5
+    await put(plain, "later.md", 3, principal, seed=6)
+    assert calls == [20, 3]
+    assert len(await plain.search(question(text="afterwards"), principal=principal)) == 5
+    assert exact_searches == ["meanwhile"]
+
+
 async def test_a_store_that_was_emptied_is_noticed_and_filled_again(
     store: LangChainVectorStore, principal: Principal, exact_searches: list[str]
 ) -> None:

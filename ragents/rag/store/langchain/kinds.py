@@ -37,7 +37,12 @@ class Kind:
                 f"store.class {cls.__module__}.{cls.__name__} takes no embedder ({', '.join(EMBEDDER_NAMES)}); it "
                 "embeds on its own, and the vectors would not be those of rag.embedding_model"
             )
-        return cls(**arguments, **{name: embeddings})
+        given = {**arguments, name: embeddings}
+        try:
+            inspect.signature(cls).bind(**given)
+        except TypeError as error:
+            raise ConfigError(f"store.args do not fit {cls.__module__}.{cls.__name__}: {error}") from error
+        return cls(**given)
 
     def scoped(self, scope: str, k: int) -> Arguments:
         """Of similarity_search_with_score: only what was stored with this scope."""
@@ -144,6 +149,43 @@ class Faiss(Kind):
         return True
 
 
+class Redis(Kind):
+    """`args`: those of RedisConfig, such as redis_url and index_name."""
+
+    def make(self, cls: type[VectorStore], arguments: Arguments, embeddings: HandedEmbeddings) -> VectorStore:
+        schema = [{"name": SCOPE, "type": "tag"}]
+        return super().make(cls, {"metadata_schema": schema, **arguments}, embeddings)
+
+    def scoped(self, scope: str, k: int) -> Arguments:
+        from redisvl.query.filter import Tag  # noqa: PLC0415  # installed with langchain-redis
+
+        return {"filter": Tag(SCOPE) == scope}
+
+    def delete(self, store: VectorStore, ids: list[str]) -> bool:
+        store.delete(ids)  # False there when one of them was unknown
+        return True
+
+
+class Weaviate(Kind):
+    """`args`: those of WeaviateVectorStore, and `client_options`: those of weaviate.connect_to_custom."""
+
+    def make(self, cls: type[VectorStore], arguments: Arguments, embeddings: HandedEmbeddings) -> VectorStore:
+        import weaviate  # noqa: PLC0415  # installed with langchain-weaviate
+
+        given = {"index_name": "Ragents", "text_key": "text", **arguments}
+        client = weaviate.connect_to_custom(**given.pop("client_options", {}))
+        return super().make(cls, {**given, "client": client}, embeddings)
+
+    def scoped(self, scope: str, k: int) -> Arguments:
+        from weaviate.classes.query import Filter  # noqa: PLC0415
+
+        # LangChain asks Weaviate for vectors and words together; alpha 1 is vectors alone.
+        return {"alpha": 1.0, "filters": Filter.by_property(SCOPE).equal(scope)}
+
+    def close(self, store: VectorStore) -> None:
+        store._client.close()  # type: ignore[attr-defined]  # WeaviateVectorStore's own
+
+
 class HasName(Protocol):
     __module__: str
     __name__: str
@@ -163,6 +205,10 @@ def kind_of(cls: HasName) -> Kind:
             return Faiss()
         case ("langchain_pinecone", "PineconeVectorStore"):
             return Mongo()
+        case ("langchain_redis", "RedisVectorStore"):
+            return Redis()
+        case ("langchain_weaviate", "WeaviateVectorStore"):
+            return Weaviate()
         case _:
             return Kind()
 

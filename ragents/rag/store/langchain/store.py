@@ -2,6 +2,7 @@
 
 import logging
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -41,6 +42,7 @@ class LangChainVectorStore(PgVectorStore):
     def __init__(self, connections: Connections, *, index: VectorIndex, language: str = "english") -> None:
         super().__init__(connections, language=language)
         self.index = index
+        self._loading: Counter[tuple[str, str]] = Counter()
 
     async def upsert(
         self,
@@ -70,7 +72,7 @@ class LangChainVectorStore(PgVectorStore):
             found = await db.fetchrow(RECORD["find_document"], tenant, row["id"], clean(document.uri))
             if found is not None and found["content_hash"] == document.content_hash:
                 return Upserted(str(found["id"]), found["version"], "unchanged", found["chunks"])
-            kept_up = _is_kept_up(await self._state(db, tenant, collection))
+            kept_up = self._keeps_up(tenant, collection, await self._state(db, tenant, collection))
             if kept_up:
                 await db.execute(SQL["pend"], tenant, self.index.name, ids, self._given_up_after_s)
         if kept_up:
@@ -136,9 +138,15 @@ class LangChainVectorStore(PgVectorStore):
     @asynccontextmanager
     async def bulk(self, *, principal: Principal, collection: str) -> AsyncIterator[None]:
         """On closing: scores made with an outdated average are made again, and a collection that the other store does
-        not hold completely is put into it.
+        not hold completely is put into it. A new collection is one: filled in large calls instead of one per document.
         """
-        yield
+        loading = (principal.tenant, clean(collection))
+        self._loading[loading] += 1
+        try:
+            yield
+        finally:
+            self._loading[loading] -= 1
+            self._loading += Counter()  # drops what has come to zero
         async with self._as(principal.tenant) as db:
             await db.execute(SQL["forget_processes"], principal.tenant, IN_MEMORY)
             state = await db.fetchrow(RECORD["states"], principal.tenant, clean(collection))
@@ -149,6 +157,11 @@ class LangChainVectorStore(PgVectorStore):
     @property
     def _given_up_after_s(self) -> float:
         return GIVEN_UP_AFTER * self.connections.statement_timeout_s
+
+    def _keeps_up(self, tenant: str, collection: str, state: asyncpg.Record) -> bool:
+        """Whether a document is put into the other store as it is written."""
+        new = state["indexed"] is None and (tenant, clean(collection)) in self._loading
+        return _is_kept_up(state) and not new
 
     async def _state(self, db: asyncpg.Connection, tenant: str, collection: str) -> asyncpg.Record:
         return await db.fetchrow(SQL["state"], tenant, clean(collection), self.index.name)

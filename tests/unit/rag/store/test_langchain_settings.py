@@ -12,7 +12,7 @@ from ragents.errors import ConfigError
 from ragents.rag.store import StoreConfig, open_store
 from ragents.rag.store.langchain.embeddings import HandedEmbeddings
 from ragents.rag.store.langchain.index import VectorIndex, find_class, resolved
-from ragents.rag.store.langchain.kinds import Chroma, Kind, Milvus, Qdrant, kind_of, remote
+from ragents.rag.store.langchain.kinds import Chroma, Kind, Milvus, Mongo, Qdrant, Redis, Weaviate, kind_of, remote
 
 
 @pytest.mark.parametrize(
@@ -105,6 +105,11 @@ def test_a_store_that_embeds_on_its_own_is_refused() -> None:
         Kind().make(OwnWay, {}, HandedEmbeddings(3))
 
 
+def test_arguments_that_the_class_does_not_take_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"store\.args do not fit .*'persist'"):
+        Kind().make(InMemoryVectorStore, {"persist": "/data"}, HandedEmbeddings(3))
+
+
 def test_every_text_meets_the_vector_it_was_handed_with() -> None:
     embeddings = HandedEmbeddings(2)
     with embeddings.handing(["a", "b"], np.array([[0, 1], [0.6, 0.8]], np.float32)):
@@ -118,6 +123,9 @@ def test_every_text_meets_the_vector_it_was_handed_with() -> None:
         ("langchain_chroma.vectorstores", "Chroma", Chroma),
         ("langchain_qdrant.qdrant", "QdrantVectorStore", Qdrant),
         ("langchain_milvus.vectorstores.milvus", "Milvus", Milvus),
+        ("langchain_redis.vectorstores", "RedisVectorStore", Redis),
+        ("langchain_weaviate.vectorstores", "WeaviateVectorStore", Weaviate),
+        ("langchain_pinecone.vectorstores", "PineconeVectorStore", Mongo),
         ("somewhere", "Store", Kind),
     ],
 )
