@@ -15,16 +15,19 @@ import statistics
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from ragents.embeddings import Embedder, EmbeddingConfig, open_embedder
-from ragents.rag.chunking import MarkdownChunker
+from ragents.config import RAGConfig
+from ragents.embeddings import Embedder, EmbeddingConfig, Vectors, open_embedder
+from ragents.rag.chunking import create_chunker
 from ragents.rag.types import TextBlock
 
 TOP_K = 5
 BATCH = 256
 Span = tuple[int, int]
+Way = Literal["structure", "window", "semantic"]
 Chunker = Callable[[str], Iterable[tuple[Span, str]]]
 """A corpus into chunks: where each stands, and the text that is embedded."""
 
@@ -45,7 +48,10 @@ async def measure(data: Path) -> list[dict[str, object]]:
     async with open_embedder(EmbeddingConfig()) as embedder:
         questions = np.stack([await embedder.embed_query(question) for question, _, _ in asked])
         for name, chunker in chunkers(embedder):
-            chunks = [(corpus, span, text) for corpus, whole in corpora.items() for span, text in chunker(whole)]
+            chunks = await asyncio.to_thread(
+                lambda cut: [(corpus, span, text) for corpus, whole in corpora.items() for span, text in cut(whole)],
+                chunker,
+            )
             vectors = await embed(embedder, [text for _, _, text in chunks])
             nearest = np.argsort(-(questions @ vectors.T), axis=1)[:, :TOP_K]
             scored = [
@@ -77,15 +83,17 @@ def score(references: Sequence[Span], found: Sequence[Span], characters: int) ->
     return shared / len(wanted), shared / (characters + len(wanted) - shared)
 
 
-async def embed(embedder: Embedder, texts: Sequence[str]) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":
+async def embed(embedder: Embedder, texts: Sequence[str]) -> Vectors:
     parts = [await embedder.embed_documents(texts[n : n + BATCH]) for n in range(0, len(texts), BATCH)]
     return np.concatenate(parts)
 
 
 def chunkers(embedder: Embedder) -> list[tuple[str, Chunker]]:
     """Peers that are not installed are left out, and it is said."""
-    sizes = ((1000, 200), (1000, 0), (800, 0), (600, 0), (400, 0), (400, 100), (250, 0))
-    found = [(f"ragents {size}/{overlap}", ours(embedder, size, overlap)) for size, overlap in sizes]
+    sizes = ((1000, 200), (1000, 0), (800, 0), (600, 0), (400, 0))
+    found = [(f"structure {size}/{overlap}", ours(embedder, "structure", size, overlap)) for size, overlap in sizes]
+    found += [(f"window {size}/{overlap}", ours(embedder, "window", size, overlap)) for size, overlap in sizes[::4]]
+    found += [(f"semantic {size}", ours(embedder, "semantic", size, 0)) for size in (1000, 600, 400)]
     try:
         found += [
             (f"langchain recursive {size}/{overlap}", langchain(embedder, size, overlap)) for size, overlap in sizes
@@ -99,8 +107,14 @@ def chunkers(embedder: Embedder) -> list[tuple[str, Chunker]]:
     return found
 
 
-def ours(embedder: Embedder, size: int, overlap: int) -> Chunker:
-    chunker = MarkdownChunker(embedder.count_tokens, embedder.max_tokens, size, overlap)
+def ours(embedder: Embedder, way: Way, size: int, overlap: int) -> Chunker:
+    loop = asyncio.get_running_loop()
+
+    def embed(texts: Sequence[str]) -> Vectors:
+        return asyncio.run_coroutine_threadsafe(embedder.embed_documents(texts), loop).result()
+
+    config = RAGConfig(chunking=way, chunk_size=size, chunk_overlap=overlap)
+    chunker = create_chunker(config, count_tokens=embedder.count_tokens, max_tokens=embedder.max_tokens, embed=embed)
     return lambda text: (((chunk.start, chunk.end), chunk.text) for chunk in chunker.split([TextBlock(text)]))
 
 

@@ -23,7 +23,8 @@ from ragents.deployment.app import APP_ROLE, migrate_all
 from ragents.embedded import open_postgres
 from ragents.embeddings import Embedder, EmbeddingConfig, open_embedder
 from ragents.ingestion.embedding import text_to_embed
-from ragents.rag.chunking import MarkdownChunker
+from ragents.rag.chunking import Chunker
+from ragents.rag.chunking.cutting import by_structure
 from ragents.rag.store import open_store
 from ragents.rag.store.types import StoreConfig, VectorStore
 from ragents.rag.types import TextBlock
@@ -91,7 +92,8 @@ async def compare(
 def texts_of(records: Sequence[dict[str, Any]], embedder: Embedder) -> list[str]:
     """What ours embeds, so that the floor embeds the same."""
     config = RAGConfig()
-    chunker = MarkdownChunker(embedder.count_tokens, embedder.max_tokens, config.chunk_size, config.chunk_overlap)
+    cut = by_structure(config.chunk_size, config.chunk_overlap)
+    chunker = Chunker(cut, embedder.count_tokens, embedder.max_tokens)
     texts = []
     for record in records:
         for chunk in chunker.split([TextBlock(record["text"])]):

@@ -32,6 +32,9 @@ class RAGConfig(Config):
 
     embedding_model: str = DEFAULT_EMBEDDING_MODEL
     collection: str = "default"
+    chunking: Literal["structure", "window", "semantic"] = Field(
+        default="structure", description="cut along the structure, by a sliding window, or where the subject changes"
+    )
     chunk_size: int = Field(default=1000, ge=100, le=20_000)
     chunk_overlap: int = Field(default=200, ge=0)
     top_k: int = Field(default=5, ge=1, le=50)

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from ragents.errors import DocumentError
 from ragents.ingestion.discover import Found
-from ragents.rag.chunking import MarkdownChunker
+from ragents.rag.chunking import Chunker
 from ragents.rag.loaders import LoadedDocument, LoadLimits, load
 from ragents.rag.types import Chunk, Document
 
@@ -39,7 +39,7 @@ class Loading:
     def __init__(
         self,
         *,
-        chunker: MarkdownChunker,
+        chunker: Chunker,
         limits: LoadLimits,
         known: Mapping[str, str],
         shape: str,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ragents.config.rag_config import RAGConfig
-from ragents.embeddings.types import Embedder
+from ragents.embeddings.types import Embedder, Vectors
 from ragents.errors import Conflict, DocumentError, InputError, NotFound, RAGentsError
 from ragents.ingestion.discover import Found, discover
 from ragents.ingestion.embedding import EMBED_CHUNKS, Embedded, Prepared, embed_together
@@ -15,12 +15,12 @@ from ragents.ingestion.loading import Loading
 from ragents.ingestion.pipe import Pipe
 from ragents.ingestion.types import Failure, IngestReport, OnProgress, Outcome, Progress
 from ragents.principal import ANONYMOUS, Principal
-from ragents.rag.chunking import MarkdownChunker
+from ragents.rag.chunking import Chunker, create_chunker
 from ragents.rag.loaders import LoadLimits
 from ragents.rag.store.types import VectorStore
 from ragents.rag.types import Chunk, Document
 
-LOADER_VERSION = 2
+LOADER_VERSION = 3
 """Part of every content hash: documents are taken anew when loaders or chunking change what comes out."""
 PIPE_CHUNKS = 2 * EMBED_CHUNKS
 """That wait between two stages, besides a single larger document."""
@@ -106,18 +106,32 @@ class _Run:
             )
 
     async def _load_all(self, files: Sequence[Found], limits: LoadLimits) -> None:
-        size, overlap = self._config.chunk_size, self._config.chunk_overlap
-        shape = f"{LOADER_VERSION}\n{self._embedder.model}\n{size}\n{overlap}"
+        config = self._config
+        shape = (LOADER_VERSION, self._embedder.model, config.chunking, config.chunk_size, config.chunk_overlap)
         loading = Loading(
-            chunker=MarkdownChunker(self._embedder.count_tokens, self._embedder.max_tokens, size, overlap),
+            chunker=self._chunker(),
             limits=limits,
             known=self._known,
-            shape=hashlib.sha256(shape.encode()).hexdigest(),
+            shape=hashlib.sha256("\n".join(map(str, shape)).encode()).hexdigest(),
             told=self,
             give=self._prepared,
         )
         await loading.all(files)
         await self._to_embed.close()
+
+    def _chunker(self) -> Chunker:
+        loop = asyncio.get_running_loop()
+
+        def embed(texts: Sequence[str]) -> Vectors:
+            """From a loader's thread."""
+            return asyncio.run_coroutine_threadsafe(self._embedder.embed_documents(texts), loop).result()
+
+        return create_chunker(
+            self._config,
+            count_tokens=self._embedder.count_tokens,
+            max_tokens=self._embedder.max_tokens,
+            embed=embed,
+        )
 
     async def _prepared(self, document: Document, chunks: list[Chunk]) -> None:
         before = None

@@ -293,7 +293,7 @@ async def test_half_a_character_in_json_does_not_end_the_run(store: MemoryVector
 async def test_a_fault_while_cutting_costs_one_document(
     store: MemoryVectorStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = loading.MarkdownChunker.split
+    real = loading.Chunker.split
 
     def split(self: object, blocks: object) -> object:
         blocks = list(blocks)  # type: ignore[call-overload]
@@ -301,7 +301,7 @@ async def test_a_fault_while_cutting_costs_one_document(
             raise ZeroDivisionError
         return real(self, blocks)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loading.MarkdownChunker, "split", split)
+    monkeypatch.setattr(loading.Chunker, "split", split)
     report = await run(folder, store=store)
     assert report.created == 1
     assert ("handbook/a.md", "damaged") in [(f.uri, f.reason) for f in report.failures]

@@ -1,21 +1,26 @@
 """Chunks are true to their text, within their limits, and know where they stand."""
 
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragents.embeddings.hashing import HashingEmbedder
-from ragents.rag.chunking import MarkdownChunker, extracted_text
+from ragents.embeddings.types import Vectors
+from ragents.rag.chunking import Chunker, extracted_text
+from ragents.rag.chunking.cutting import by_structure, by_window
+from ragents.rag.chunking.semantic import by_meaning
 from ragents.rag.types import Chunk, TextBlock
 
 COUNT = HashingEmbedder().count_tokens
 
 
 def cut(*blocks: TextBlock, size: int = 200, overlap: int = 40, max_tokens: int = 256) -> list[Chunk]:
-    return list(MarkdownChunker(COUNT, max_tokens, size, overlap).split(blocks))
+    return list(Chunker(by_structure(size, overlap), COUNT, max_tokens).split(blocks))
 
 
 texts = st.text(
@@ -23,13 +28,53 @@ texts = st.text(
 )
 
 
+def topics(texts: Sequence[str]) -> Vectors:
+    """Two subjects: what begins with A, and the rest."""
+    return np.array([[1, 0] if text.lstrip().startswith("A") else [0, 1] for text in texts], np.float32)
+
+
+WAYS = {
+    "structure": by_structure,
+    "window": by_window,
+    "semantic": lambda size, _: by_meaning(size, topics),
+}
+
+
 @settings(deadline=None)
-@given(st.lists(texts, min_size=1, max_size=4), st.integers(20, 300), st.integers(3, 60))
-def test_chunks_are_slices_within_the_limits_and_nothing_is_lost(contents: list[str], size: int, tokens: int) -> None:
+@given(st.sampled_from(sorted(WAYS)), st.lists(texts, min_size=1, max_size=4), st.integers(20, 300), st.integers(3, 60))
+def test_every_way_gives_slices_within_the_limits_and_loses_nothing(
+    way: str, contents: list[str], size: int, tokens: int
+) -> None:
+    check(contents, Chunker(WAYS[way](size, size // 5), COUNT, tokens), size=size, tokens=tokens)
+
+
+def test_meaning_cuts_where_the_subject_changes_and_nowhere_else() -> None:
+    one, other = "All about apples and their many uses. " * 3, "Bees fly over the meadow in the morning. " * 3
+    text = "\n\n".join([one, one, other, other])
+    chunks = list(Chunker(by_meaning(1000, topics), COUNT, 256).split([TextBlock(text)]))
+    assert [chunk.text.count("apples") > 0 for chunk in chunks] == [True, False]
+    assert all("apples" not in chunk.text or "Bees" not in chunk.text for chunk in chunks)
+
+
+def test_a_window_does_not_end_at_a_heading_and_structure_does() -> None:
+    text = "# One\n\nShort text here.\n\n# Two\n\nMore text there.\n"
+    window = list(Chunker(by_window(1000, 0), COUNT, 256).split([TextBlock(text * 3)]))
+    assert len(window) == 1
+    structure = list(Chunker(by_structure(40, 0), COUNT, 256).split([TextBlock(text)]))
+    assert [chunk.text.split()[1] for chunk in structure] == ["One", "Two"]
+
+
+def test_prose_with_hardly_a_heading_is_cut_by_its_paragraphs() -> None:
+    prose = "# Title\n\n" + "\n".join(f"Paragraph {n} tells something. And it goes on for a while." for n in range(400))
+    chunks = cut(TextBlock(prose), size=300, overlap=0)
+    assert all(chunk.text.startswith(("Paragraph", "# Title")) for chunk in chunks)
+
+
+def check(contents: list[str], chunker: Chunker, *, size: int, tokens: int) -> None:
     blocks = [TextBlock(text, page=n + 1) for n, text in enumerate(contents)]
     whole = extracted_text(blocks)
     covered = [False] * len(whole)
-    for position, chunk in enumerate(cut(*blocks, size=size, overlap=size // 5, max_tokens=tokens)):
+    for position, chunk in enumerate(chunker.split(blocks)):
         assert chunk.position == position
         assert chunk.text == whole[chunk.start : chunk.end]
         assert 0 < len(chunk.text) <= size
