@@ -1,15 +1,17 @@
 """Settings of retrieval: what is embedded, how text is cut, how many sources an answer may rest on."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from ragents.config.base import Config
 
 DEFAULT_EMBEDDING_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
-
-Maker = Literal["off", "rules", "llm"]
+Maker = Annotated[
+    Literal["off", "rules", "llm"],
+    BeforeValidator(lambda value: "off" if value is False else value),  # YAML reads a bare `off` as false
+]
 
 
 class QueryConfig(Config):

@@ -70,6 +70,11 @@ def test_a_key_made_of_digits_stays_text(tmp_path: Path) -> None:
     assert config.llm.model_name == "1_000"
 
 
+def test_a_bare_off_is_the_word_and_not_false(tmp_path: Path) -> None:
+    query = load(tmp_path, "rag:\n  query:\n    multi_query: off\n    decompose: rules\n").rag.query
+    assert (query.multi_query, query.decompose) == ("off", "rules")
+
+
 def test_the_longer_section_names_are_accepted() -> None:
     config = ServiceConfig.model_validate({"model_config": {"temperature": 0}, "rag_config": {"top_k": 7}})
     assert (config.llm.temperature, config.rag.top_k) == (0, 7)
