@@ -60,8 +60,19 @@ def test_a_window_does_not_end_at_a_heading_and_structure_does() -> None:
     text = "# One\n\nShort text here.\n\n# Two\n\nMore text there.\n"
     window = list(Chunker(by_window(1000, 0), COUNT, 256).split([TextBlock(text * 3)]))
     assert len(window) == 1
-    structure = list(Chunker(by_structure(40, 0), COUNT, 256).split([TextBlock(text)]))
+    structure = list(Chunker(by_structure(30, 0), COUNT, 256).split([TextBlock(text)]))
     assert [chunk.text.split()[1] for chunk in structure] == ["One", "Two"]
+
+
+def test_what_fits_is_not_cut() -> None:
+    text = "# One\n\nShort text here.\n\n# Two\n\nMore text there.\n"
+    assert [chunk.text for chunk in cut(TextBlock(text), size=len(text), overlap=0)] == [text.rstrip()]
+
+
+def test_nothing_is_repeated_between_paragraphs() -> None:
+    paragraph = "One two three. " * 5
+    chunks = cut(TextBlock("\n\n".join([paragraph.strip()] * 6)), size=100, overlap=30)
+    assert all(a.end <= b.start for a, b in pairwise(chunks))
 
 
 def test_prose_with_hardly_a_heading_is_cut_by_its_paragraphs() -> None:
@@ -120,7 +131,9 @@ def test_headings_go_on_over_pages() -> None:
 
 def test_overlap_repeats_the_end_of_the_chunk_before() -> None:
     chunks = cut(TextBlock("One two three. " * 50), size=100, overlap=30)
-    assert all(b.start < a.end for a, b in pairwise(chunks))
+    sentence = len("One two three. ")
+    assert all(b.start < a.end or len(b.text) + sentence > 100 for a, b in pairwise(chunks))
+    assert any(b.start < a.end for a, b in pairwise(chunks))
 
 
 @pytest.mark.parametrize("text", ["", " \n\t ", "\n\n\n"])
