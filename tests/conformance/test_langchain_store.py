@@ -14,6 +14,7 @@ from ragents.errors import Conflict, StoreUnavailable
 from ragents.principal import Principal
 from ragents.rag.store import SearchQuery, StoreConfig, VectorStore, open_store
 from ragents.rag.store.langchain import LangChainVectorStore
+from ragents.rag.store.langchain.probing import Probing
 from ragents.rag.store.langchain.statements import scope_of
 from ragents.rag.store.pgvector import PgVectorStore
 from ragents.rag.types import Chunk, Document
@@ -204,6 +205,30 @@ async def test_a_store_that_was_emptied_is_noticed_and_filled_again(
         pass
     assert len(await store.search(question(text="filled"), principal=principal)) == 5
     assert exact_searches == ["empty"]
+
+
+async def test_a_store_that_was_emptied_and_written_to_is_noticed_at_the_next_look(
+    store: LangChainVectorStore, principal: Principal, exact_searches: list[str]
+) -> None:
+    store.probing = Probing(every_s=0, settled_s=0)
+    for number in range(3):
+        await put(store, f"{number}.md", 30, principal, seed=number)
+    assert len(await store.search(question(text="whole"), principal=principal)) == 5
+    await store.index.delete([*await live(store, principal)], dimension=DIMENSION)
+    await put(store, "new.md", 30, principal, seed=8)
+    store.probing.samples = 4
+    found = await store.search(question(text="lost"), principal=principal)
+    async with store.bulk(principal=principal, collection="c"):
+        pass
+    again = await store.search(question(text="filled"), principal=principal)
+    assert [each.id for each in again] == [each.id for each in found]
+    assert exact_searches == ["lost"]
+
+
+def test_a_look_is_due_at_first_and_then_every_so_often() -> None:
+    probing = Probing(every_s=3600)
+    assert [probing.due(scope) for scope in ("a", "b", "a", "b")] == [True, True, False, False]
+    assert Probing(every_s=0).due("a")
 
 
 async def test_what_the_postgres_backend_changes_is_seen_at_once(

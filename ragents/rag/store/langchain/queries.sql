@@ -47,6 +47,22 @@ JOIN ragents.collections c ON c.tenant = k.tenant AND c.name = $2
 JOIN ragents.chunk_terms t ON t.tenant = k.tenant AND t.collection_id = c.id AND t.document_id = k.document_id AND t.position = k.position
 WHERE k.tenant = $1 AND k.id = ANY ($4::uuid[]);
 
+-- name: samples
+-- $1 tenant, $2 collection id, $3 seconds since the last change, $4 documents at most, $5 from this one on: the first chunk
+-- of each
+SELECT k.id, v.embedding
+FROM (
+    SELECT d.id FROM ragents.documents d
+    WHERE d.tenant = $1 AND d.collection_id = $2 AND d.chunks > 0 AND d.id >= $5
+      AND d.updated_at <= now() - make_interval(secs => $3)
+    ORDER BY d.id LIMIT $4
+) s
+CROSS JOIN LATERAL (
+    SELECT v.position, v.embedding FROM ragents.chunk_vectors v
+    WHERE v.tenant = $1 AND v.collection_id = $2 AND v.document_id = s.id ORDER BY v.position LIMIT 1
+) v
+JOIN ragents.chunks k ON k.tenant = $1 AND k.document_id = s.id AND k.position = v.position;
+
 -- name: chunk_ids
 -- $1 tenant, $2 document
 SELECT id FROM ragents.chunks WHERE tenant = $1 AND document_id = $2;

@@ -13,6 +13,7 @@ from ragents.errors import BackendUnavailable, NotFound, StoreUnavailable
 from ragents.postgres.connections import Connections
 from ragents.principal import Principal
 from ragents.rag.store.langchain.index import IN_MEMORY, VectorIndex
+from ragents.rag.store.langchain.probing import Probing
 from ragents.rag.store.langchain.rebuilding import rebuild
 from ragents.rag.store.langchain.searching import search_index
 from ragents.rag.store.langchain.statements import SQL, scope_of
@@ -42,6 +43,7 @@ class LangChainVectorStore(PgVectorStore):
     def __init__(self, connections: Connections, *, index: VectorIndex, language: str = "english") -> None:
         super().__init__(connections, language=language)
         self.index = index
+        self.probing = Probing()
         self._loading: Counter[tuple[str, str]] = Counter()
 
     async def upsert(
@@ -109,7 +111,9 @@ class LangChainVectorStore(PgVectorStore):
 
     async def search(self, query: SearchQuery, *, principal: Principal) -> list[Source]:
         if query.mode != "lexical" and query.embedding is not None:
-            found = await search_index(self.connections, self.index, query, tenant=principal.tenant)
+            found = await search_index(
+                self.connections, self.index, query, tenant=principal.tenant, probing=self.probing
+            )
             if found is not None:
                 return found
         return await super().search(query, principal=principal)
