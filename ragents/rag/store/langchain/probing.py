@@ -54,7 +54,9 @@ class Probing:
             if row["id"] in found:
                 continue
             async with snapshot(connections, tenant) as db:
-                near = await db.fetch(SQL["candidates"], tenant, collection_id, found, encode_vector(row["embedding"]))
+                near = await db.fetch(
+                    SQL["candidates"], tenant, collection_id, found, encode_vector(row["embedding"]), False
+                )
             if not any(each["similarity"] > SAME for each in near):
                 return False
         return True

@@ -8,9 +8,9 @@ LEFT JOIN ragents_vectors.indexed i ON i.tenant = c.tenant AND i.collection_id =
 WHERE c.tenant = $1 AND c.name = $2;
 
 -- name: candidates
--- $1 tenant, $2 collection id, $3 chunk ids, $4 the question's vector. Those of the ids that are live.
+-- $1 tenant, $2 collection id, $3 chunk ids, $4 the question's vector, $5 with vectors. Those of the ids that are live.
 SELECT k.id AS chunk_id, k.document_id, k.position, d.uri, d.title, k.body, k.page, k.headings, d.metadata,
-       1 - (v.embedding <=> $4) AS similarity, 0::float8 AS score, v.embedding
+       1 - (v.embedding <=> $4) AS similarity, 0::float8 AS score, CASE WHEN $5 THEN v.embedding END AS embedding
 FROM ragents.chunks k
 JOIN ragents.documents d ON d.tenant = k.tenant AND d.id = k.document_id
 JOIN ragents.chunk_vectors v ON v.tenant = k.tenant AND v.collection_id = $2 AND v.document_id = k.document_id

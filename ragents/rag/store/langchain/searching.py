@@ -62,7 +62,8 @@ async def search_index(
         ids = await index.search(vector, fetch, scope=scope)
         async with snapshot(connections, tenant) as db:
             now = await _state(db, query, tenant, index)
-            found = await db.fetch(SQL["candidates"], tenant, state["id"], ids, encode_vector(vector))
+            diverse = query.mmr_lambda is not None
+            found = await db.fetch(SQL["candidates"], tenant, state["id"], ids, encode_vector(vector), diverse)
             if len(found) < len(ids) and now["epoch"] != state["epoch"]:
                 continue  # what the store found has been replaced: it would be missing
             passing = [row for row in found if _passes(row, checks)]
