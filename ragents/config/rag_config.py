@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ragents.config.base import Config
 
@@ -21,6 +21,12 @@ class QueryConfig(Config):
     timeout_s: float = Field(
         default=2.0, gt=0, le=60, description="that they have once the question's own search is done"
     )
+
+    @field_validator("multi_query", "decompose", mode="before")
+    @classmethod
+    def _off_is_false_in_yaml(cls, value: object) -> object:
+        """YAML 1.1 reads a bare `off` as false."""
+        return "off" if value is False else value
 
     @property
     def active(self) -> bool:
