@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.messages import AIMessage
+from langchain_core.messages.ai import UsageMetadata
 
 from ragents.config.loading import load_settings
 from ragents.config.rag_config import QueryConfig
@@ -190,6 +192,20 @@ async def test_the_engine_finds_what_each_part_asks_for() -> None:
     assert found.notes == ("searched also for: Where does adaptive batching sit; what sleeps on the windowsill?",)
     assert {"embed_ms", "retrieve_ms"} <= set(found.timings)
     assert all(each.score <= 1 for each in found.sources)
+
+
+@pytest.mark.parametrize(("gate", "tokens"), [(0.0, (13, 4)), (1.1, (10, 3))])
+async def test_what_the_model_took_for_the_queries_is_counted_once(gate: float, tokens: tuple[int, int]) -> None:
+    def counted(text: str, prompt: int, completion: int) -> AIMessage:
+        usage = UsageMetadata(input_tokens=prompt, output_tokens=completion, total_tokens=prompt + completion)
+        return AIMessage(text, usage_metadata=usage)
+
+    engine = await made(cache=make_cache(), multi_query="llm")
+    engine.config = engine.config.model_copy(update={"min_confidence": gate})
+    engine.llm = scripted([counted(queries("adaptive batching"), 10, 3), counted("At the encoder [1].", 3, 1)])
+    first, again = await engine.query(QUESTION), await engine.retrieve(QUESTION)
+    assert (first.usage.prompt_tokens, first.usage.completion_tokens) == tokens
+    assert again.usage.prompt_tokens == 0
 
 
 async def test_without_the_setting_nothing_changes() -> None:
