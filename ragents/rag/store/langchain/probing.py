@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ragents.postgres.connections import Connections
 from ragents.rag.store.langchain.index import VectorIndex
-from ragents.rag.store.langchain.statements import SQL, scope_of, snapshot
+from ragents.rag.store.langchain.statements import SQL, snapshot
 from ragents.rag.store.pgvector.codec import encode_vector
 
 NEAREST = 50
@@ -41,9 +41,10 @@ class Probing:
         self._last[scope] = now
         return True
 
-    async def passes(self, connections: Connections, index: VectorIndex, tenant: str, collection_id: int) -> bool:
+    async def passes(
+        self, connections: Connections, index: VectorIndex, scope: str, *, tenant: str, collection_id: int
+    ) -> bool:
         """Whether each of them is found by its own vector."""
-        scope = scope_of(tenant, collection_id)
         place = (tenant, collection_id, self.settled_s, self.samples)
         async with snapshot(connections, tenant) as db:
             rows = await db.fetch(SQL["samples"], *place, uuid.uuid4())

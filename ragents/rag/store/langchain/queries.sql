@@ -2,7 +2,7 @@
 
 -- name: state
 -- $1 tenant, $2 collection, $3 store. `indexed` is null when the store does not hold the collection.
-SELECT c.id, c.dimension, c.chunks, c.epoch, i.epoch AS indexed
+SELECT c.id, c.embedding_model, c.dimension, c.chunks, c.epoch, i.epoch AS indexed
 FROM ragents.collections c
 LEFT JOIN ragents_vectors.indexed i ON i.tenant = c.tenant AND i.collection_id = c.id AND i.store = $3
 WHERE c.tenant = $1 AND c.name = $2;

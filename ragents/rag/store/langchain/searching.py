@@ -55,8 +55,10 @@ async def search_index(
             raise Conflict(f"collection {query.collection!r} holds vectors of another dimension than the encoder's")
         if state["indexed"] != state["epoch"] or not state["chunks"]:
             return None
-        scope = scope_of(tenant, state["id"])
-        if probing.due(scope) and not await probing.passes(connections, index, tenant, state["id"]):
+        scope = scope_of(tenant, clean(query.collection))
+        if probing.due(scope) and not await probing.passes(
+            connections, index, scope, tenant=tenant, collection_id=state["id"]
+        ):
             await _lost(connections, index, tenant, state)
             return None
         ids = await index.search(vector, fetch, scope=scope)

@@ -1,6 +1,7 @@
 """The statements of queries.sql, the transactions they run in, and what both sides call a collection."""
 
 import hashlib
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -17,8 +18,9 @@ Transactions = Callable[[str], AbstractAsyncContextManager[asyncpg.Connection]]
 """A transaction as a tenant."""
 
 
-def scope_of(tenant: str, collection_id: int) -> str:
-    return hashlib.sha256(f"{collection_id} {tenant}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+def scope_of(tenant: str, collection: str) -> str:
+    named = json.dumps([tenant, collection]).encode()  # ("a", "bc") is not ("ab", "c")
+    return hashlib.sha256(named).hexdigest()[:32]
 
 
 @asynccontextmanager
