@@ -365,11 +365,16 @@ async def test_a_store_that_hangs_or_fails_is_unavailable_in_time(
         async with asyncio.timeout(5):
             with pytest.raises(StoreUnavailable, match=r"no answer within 0\.2 s"):
                 await plain.search(question(), principal=principal)
+            assert await plain.search(question(mode="lexical"), principal=principal)
     go_on.set()
 
     def fail(*args: Any) -> None:
         raise ConnectionError("refused by 10.0.0.1")
 
+    await plain.ping()
+    monkeypatch.setattr(plain.index, "_search", fail)
+    with pytest.raises(StoreUnavailable, match="ConnectionError"):
+        await plain.ping()
     monkeypatch.setattr(plain.index, "_add", fail)
     with pytest.raises(StoreUnavailable, match="ConnectionError") as error:
         await put(plain, "b.md", 3, principal)

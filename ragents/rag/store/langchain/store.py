@@ -21,7 +21,7 @@ from ragents.rag.store.langchain.statements import SQL, scope_of
 from ragents.rag.store.pgvector import writing
 from ragents.rag.store.pgvector.rows import document_uuid, stored_of
 from ragents.rag.store.pgvector.statements import SQL as RECORD
-from ragents.rag.store.pgvector.store import PgVectorStore
+from ragents.rag.store.pgvector.store import PING_TIMEOUT_S, PgVectorStore
 from ragents.rag.store.text import check_names, clean, other_model
 from ragents.rag.store.types import SearchQuery, Upserted
 from ragents.rag.types import Chunk, Document, Source, StoredDocument
@@ -156,6 +156,10 @@ class LangChainVectorStore(PgVectorStore):
             await self._rescore(principal.tenant, state)
         async with self._rebuilding:
             await rebuild(self._as, self.index, tenant=principal.tenant, collection=collection)
+
+    async def ping(self) -> None:
+        await super().ping()
+        await self.index.ping(PING_TIMEOUT_S)
 
     def _given_up_after_s(self, chunks: int) -> float:
         return (GIVEN_UP_AFTER + 2 * (chunks // BATCH)) * self.connections.statement_timeout_s
