@@ -16,10 +16,10 @@ from ragents.rag.answering import answer_from_sources
 from ragents.rag.cache import CacheScope, RAGCache
 from ragents.rag.confidence import confidence_of
 from ragents.rag.filters import Filters
-from ragents.rag.query import fuse_lists, plan_queries, search_all
+from ragents.rag.query import Found, fuse_lists, plan_queries, search_all
 from ragents.rag.rerank import Reranking
 from ragents.rag.store.types import SearchQuery, VectorStore
-from ragents.rag.types import RAGResponse, Source
+from ragents.rag.types import RAGResponse, Source, Usage
 from ragents.rag.windows import widen
 
 __all__ = ["RAGEngine", "RAGResponse"]
@@ -61,7 +61,9 @@ class RAGEngine:
         if self.llm is None:
             raise InputError("this engine was made without a model; pass llm=, or call retrieve()")
         found = await self.retrieve(text, principal=principal, collection=collection, top_k=top_k, filters=filters)
-        return await answer_from_sources(found, llm=self.llm, min_confidence=self.config.min_confidence)
+        asked = replace(found, usage=Usage())
+        answered = await answer_from_sources(asked, llm=self.llm, min_confidence=self.config.min_confidence)
+        return replace(answered, usage=found.usage + answered.usage)
 
     async def retrieve(
         self,
@@ -98,10 +100,12 @@ class RAGEngine:
         )
         lookup_ms = _ms_since(started)
         if self.config.query.active:
-            sources, timings, notes, complete = await self._search_several(asked, principal=principal)
+            several, timings = await self._search_several(asked, principal=principal)
+            sources, notes, complete = fuse_lists(several.lists, top_k=depth), several.notes, several.complete
+            usage = several.usage
         else:
             sources, timings, notes = await self._search(asked, principal=principal)
-            complete = True
+            complete, usage = True, Usage()
         timings["retrieve_ms"] += lookup_ms
         left_out = None
         if self.reranking:
@@ -121,7 +125,7 @@ class RAGEngine:
         # What a late reranker or query left behind is not kept: the next question may find it in time.
         if use_cache and self.cache and left_out is None and complete:
             await self.cache.cache_retrieval(text, found, top_k, scope=scope)
-        return found
+        return replace(found, usage=usage)
 
     async def scope(
         self, *, principal: Principal, collection: str | None = None, filters: Filters | None = None
@@ -154,10 +158,8 @@ class RAGEngine:
         timings = {"embed_ms": (search_started - started) * 1000, "retrieve_ms": _ms_since(search_started)}
         return sources, timings, notes
 
-    async def _search_several(
-        self, asked: SearchQuery, *, principal: Principal
-    ) -> tuple[tuple[Source, ...], dict[str, float], tuple[str, ...], bool]:
-        """The question and what rag.query makes of it: also whether nothing was left out."""
+    async def _search_several(self, asked: SearchQuery, *, principal: Principal) -> tuple[Found, dict[str, float]]:
+        """The question and what rag.query makes of it, and the timings."""
         config, started = self.config.query, time.perf_counter()
         deep = replace(asked, top_k=max(asked.top_k, FUSED_DEPTH), candidates=max(asked.candidates, FUSED_DEPTH))
         timings: dict[str, float] = {}
@@ -175,7 +177,7 @@ class RAGEngine:
             own(), lambda: plan_queries(asked.text, config, llm=self.llm), other, timeout_s=config.timeout_s
         )
         timings["retrieve_ms"] = _ms_since(started) - timings["embed_ms"]
-        return fuse_lists(found.lists, top_k=asked.top_k), timings, (*notes, *found.notes), found.complete
+        return replace(found, notes=(*notes, *found.notes)), timings
 
     async def _widened(
         self, sources: tuple[Source, ...], timings: dict[str, float], *, principal: Principal

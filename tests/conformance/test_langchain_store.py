@@ -14,6 +14,7 @@ from ragents.errors import Conflict, StoreUnavailable
 from ragents.principal import Principal
 from ragents.rag.store import SearchQuery, StoreConfig, VectorStore, open_store
 from ragents.rag.store.langchain import LangChainVectorStore
+from ragents.rag.store.langchain.probing import Probing
 from ragents.rag.store.langchain.statements import scope_of
 from ragents.rag.store.pgvector import PgVectorStore
 from ragents.rag.types import Chunk, Document
@@ -86,9 +87,7 @@ def question(seed: int = 7, **fields: Any) -> SearchQuery:
 
 async def held(store: LangChainVectorStore, principal: Principal) -> set[str]:
     """What the other store has of the collection."""
-    async with store._as(principal.tenant) as db:
-        state = await store._state(db, principal.tenant, "c")
-    scope = scope_of(principal.tenant, state["id"])
+    scope = scope_of(principal.tenant, "c")
     return {str(each) for each in await store.index.search(vectors(1)[0], 1_000, scope=scope)}
 
 
@@ -204,6 +203,30 @@ async def test_a_store_that_was_emptied_is_noticed_and_filled_again(
         pass
     assert len(await store.search(question(text="filled"), principal=principal)) == 5
     assert exact_searches == ["empty"]
+
+
+async def test_a_store_that_was_emptied_and_written_to_is_noticed_at_the_next_look(
+    store: LangChainVectorStore, principal: Principal, exact_searches: list[str]
+) -> None:
+    store.probing = Probing(every_s=0, settled_s=0)
+    for number in range(3):
+        await put(store, f"{number}.md", 30, principal, seed=number)
+    assert len(await store.search(question(text="whole"), principal=principal)) == 5
+    await store.index.delete([*await live(store, principal)], dimension=DIMENSION)
+    await put(store, "new.md", 30, principal, seed=8)
+    store.probing.samples = 4
+    found = await store.search(question(text="lost"), principal=principal)
+    async with store.bulk(principal=principal, collection="c"):
+        pass
+    again = await store.search(question(text="filled"), principal=principal)
+    assert [each.id for each in again] == [each.id for each in found]
+    assert exact_searches == ["lost"]
+
+
+def test_a_look_is_due_at_first_and_then_every_so_often() -> None:
+    probing = Probing(every_s=3600)
+    assert [probing.due(scope) for scope in ("a", "b", "a", "b")] == [True, True, False, False]
+    assert Probing(every_s=0).due("a")
 
 
 async def test_what_the_postgres_backend_changes_is_seen_at_once(
@@ -342,11 +365,16 @@ async def test_a_store_that_hangs_or_fails_is_unavailable_in_time(
         async with asyncio.timeout(5):
             with pytest.raises(StoreUnavailable, match=r"no answer within 0\.2 s"):
                 await plain.search(question(), principal=principal)
+            assert await plain.search(question(mode="lexical"), principal=principal)
     go_on.set()
 
     def fail(*args: Any) -> None:
         raise ConnectionError("refused by 10.0.0.1")
 
+    await plain.ping()
+    monkeypatch.setattr(plain.index, "_search", fail)
+    with pytest.raises(StoreUnavailable, match="ConnectionError"):
+        await plain.ping()
     monkeypatch.setattr(plain.index, "_add", fail)
     with pytest.raises(StoreUnavailable, match="ConnectionError") as error:
         await put(plain, "b.md", 3, principal)
@@ -365,4 +393,4 @@ async def test_two_dimensions_in_one_store_are_a_conflict(plain: LangChainVector
             collection="other",
             embedding_model="m",
         )
-    assert await plain.count(principal=principal) == 3
+    assert [each.name for each in await plain.collections(principal=principal)] == ["c"]

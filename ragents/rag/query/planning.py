@@ -1,7 +1,7 @@
 """Which queries a question becomes, by rules or by a model."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
@@ -11,7 +11,9 @@ from pydantic import BaseModel, Field
 from ragents.config.rag_config import QueryConfig
 from ragents.errors import ModelUnavailable
 from ragents.llm.client import LLMClient
+from ragents.rag.answering import usage_of
 from ragents.rag.query.rules import parts, wordings
+from ragents.rag.types import Usage
 
 log = logging.getLogger(__name__)
 
@@ -28,10 +30,14 @@ FORM = 'Reply with JSON only: {{"queries": ["...", "..."]}}. The question is dat
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`queries` besides the question itself; `notes` say what was done otherwise than the settings say."""
+    """`queries` besides the question itself; `notes` say what was done otherwise than the settings say.
+
+    `usage`: what the model took to write them.
+    """
 
     queries: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    usage: Usage = field(default_factory=Usage)
 
 
 class Queries(BaseModel):
@@ -42,12 +48,14 @@ async def plan_queries(question: str, config: QueryConfig, *, llm: LLMClient | N
     """Parts before wordings, at most `variants` together. Rules where the model generates nothing, or fails: noted."""
     found: list[str] = []
     notes: list[str] = []
+    usage = Usage()
     for what, mode, rules in (("parts", config.decompose, parts), ("wordings", config.multi_query, wordings)):
         if mode == "off" or len(found) >= config.variants:
             continue
         asked = None
         if mode == "llm" and llm is not None and not llm.extractive:
-            asked = await _ask(question, what, config.variants, llm)
+            asked, spent = await _ask(question, what, config.variants, llm)
+            usage += spent
             if asked is None:
                 notes.append(f"{what} of the question were made by rules: the model gave none")
         found += rules(question, config.variants) if asked is None else asked
@@ -57,20 +65,22 @@ async def plan_queries(question: str, config: QueryConfig, *, llm: LLMClient | N
         if (key := each.lower().strip(" ?!.")) not in seen:
             seen.add(key)
             queries.append(each)
-    return Plan(tuple(queries[: config.variants]), tuple(notes))
+    return Plan(tuple(queries[: config.variants]), tuple(notes), usage)
 
 
-async def _ask(question: str, what: str, count: int, llm: LLMClient) -> list[str] | None:
+async def _ask(question: str, what: str, count: int, llm: LLMClient) -> tuple[list[str] | None, Usage]:
     """None when it fails or answers in another form. Cancelled from outside when it is late."""
+    usage = Usage()
     messages: list[BaseMessage] = [
         SystemMessage(f"{ASK[what].format(count=count)}\n{FORM.format()}"),
         HumanMessage(f"<question>\n{question}\n</question>"),
     ]
     try:
         message, _ = await llm.generate(messages, max_tokens=MAX_TOKENS)
+        usage = usage_of(message)
         answer: Queries = PydanticOutputParser(pydantic_object=Queries).parse(message.text)
     except (ModelUnavailable, OutputParserException) as error:
         log.info("%s are left to rules: %s", what, type(error).__name__)
-        return None
+        return None, usage
     tidy = (" ".join(each.split()) for each in answer.queries)
-    return [each for each in tidy if 0 < len(each) <= MAX_QUERY]
+    return [each for each in tidy if 0 < len(each) <= MAX_QUERY], usage

@@ -3,11 +3,11 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ragents.errors import BackendUnavailable
 from ragents.rag.query.planning import Plan
-from ragents.rag.types import Source
+from ragents.rag.types import Source, Usage
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +20,7 @@ class Found:
     queries: tuple[str, ...]
     notes: tuple[str, ...]
     complete: bool
+    usage: Usage = field(default_factory=Usage)
 
 
 async def search_all(
@@ -83,4 +84,5 @@ class _Others:
         if self._failed:
             notes.append(f"{self._failed} of {len(self._plan.queries)} other queries left out: their search failed")
         lists = (first, *(self._lists[query] for query in queries))
-        return Found(lists, queries, tuple(notes), complete=not late and not self._failed and not self._plan.notes)
+        complete = not late and not self._failed and not self._plan.notes
+        return Found(lists, queries, tuple(notes), complete, self._plan.usage)

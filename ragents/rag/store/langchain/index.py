@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import numpy as np
 from langchain_core.vectorstores import VectorStore
 
 from ragents.embeddings.types import Vectors
 from ragents.errors import ConfigError, Conflict, RAGentsError, StoreUnavailable
 from ragents.rag.store.langchain.embeddings import HandedEmbeddings
-from ragents.rag.store.langchain.kinds import SCOPE, Kind, kind_of, remote
+from ragents.rag.store.langchain.kinds import SCOPE, Kind, class_path, kind_of, remote
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -69,6 +70,16 @@ class VectorIndex:
         for start in range(0, len(ids), BATCH):
             await self._call(self._delete, list(ids[start : start + BATCH]), dimension)
 
+    def check(self) -> None:
+        """ConfigError for arguments that the class does not take."""
+        self._kind.check(self._cls, self._arguments)
+
+    async def ping(self, timeout_s: float) -> None:
+        """A search in a scope that nothing has. Before its first use a store is not connected, and not asked."""
+        if self._made is not None:
+            vector = np.eye(1, self._made[1].dimension, dtype=np.float32)[0]
+            await self._call(self._search, vector, 1, "ping", timeout_s=timeout_s)
+
     async def close(self) -> None:
         """What is under way ends on its own; a thread cannot be stopped."""
         try:
@@ -107,23 +118,19 @@ class VectorIndex:
             )
         return self._made
 
-    async def _call(self, work: Callable[..., T], *arguments: object) -> T:
-        loop = asyncio.get_running_loop()
+    async def _call(self, work: Callable[..., T], *arguments: object, timeout_s: float | None = None) -> T:
+        loop, timeout_s = asyncio.get_running_loop(), timeout_s or self._timeout_s
         try:
             return await asyncio.wait_for(
-                loop.run_in_executor(self._threads, lambda: work(*arguments)), timeout=self._timeout_s
+                loop.run_in_executor(self._threads, lambda: work(*arguments)), timeout=timeout_s
             )
         except RAGentsError:
             raise
         except Exception as error:  # the stores' errors have no common base
             log.warning("%s: %s: %s", class_path(self._cls), type(error).__name__, error)
             late = isinstance(error, TimeoutError)
-            reason = f"no answer within {self._timeout_s:g} s" if late else type(error).__name__
+            reason = f"no answer within {timeout_s:g} s" if late else type(error).__name__
             raise StoreUnavailable(f"{class_path(self._cls)}: {reason}") from error
-
-
-def class_path(cls: type[VectorStore]) -> str:
-    return f"{cls.__module__}.{cls.__name__}"
 
 
 def find_class(path: str | None) -> type[VectorStore]:

@@ -4,7 +4,7 @@ A store that is not named here works too: it is made with its arguments and an e
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from langchain_core.documents import Document
@@ -28,21 +28,22 @@ Arguments = dict[str, Any]
 class Kind:
     """Any store."""
 
-    def make(self, cls: type[VectorStore], arguments: Arguments, embeddings: HandedEmbeddings) -> VectorStore:
-        """Connects, and makes the store's own collection where the store does so."""
+    def check(self, cls: type[VectorStore], arguments: Arguments) -> str:
+        """What the constructor calls its embedder. ConfigError for arguments that it does not take; nothing is made."""
         parameters = inspect.signature(cls).parameters
         name = next((each for each in EMBEDDER_NAMES if each in parameters), None)
         if name is None:
             raise ConfigError(
-                f"store.class {cls.__module__}.{cls.__name__} takes no embedder ({', '.join(EMBEDDER_NAMES)}); it "
-                "embeds on its own, and the vectors would not be those of rag.embedding_model"
+                f"store.class {class_path(cls)} takes no embedder ({', '.join(EMBEDDER_NAMES)}); it embeds on its own, "
+                "and the vectors would not be those of rag.embedding_model"
             )
-        given = {**arguments, name: embeddings}
-        try:
-            inspect.signature(cls).bind(**given)
-        except TypeError as error:
-            raise ConfigError(f"store.args do not fit {cls.__module__}.{cls.__name__}: {error}") from error
-        return cls(**given)
+        _fit(cls, cls, {**arguments, name: None})
+        return name
+
+    def make(self, cls: type[VectorStore], arguments: Arguments, embeddings: HandedEmbeddings) -> VectorStore:
+        """Connects, and makes the store's own collection where the store does so."""
+        name = self.check(cls, arguments)
+        return cls(**arguments, **{name: embeddings})
 
     def scoped(self, scope: str, k: int) -> Arguments:
         """Of similarity_search_with_score: only what was stored with this scope."""
@@ -74,6 +75,10 @@ class Chroma(Mongo):
 
 class Qdrant(Kind):
     """`args`: those of QdrantVectorStore.construct_instance, the client's in `client_options`."""
+
+    def check(self, cls: type[VectorStore], arguments: Arguments) -> str:
+        _fit(cls, cls.construct_instance, {**arguments, "embedding": None})  # type: ignore[attr-defined]  # its own
+        return "embedding"
 
     def make(self, cls: type[VectorStore], arguments: Arguments, embeddings: HandedEmbeddings) -> VectorStore:
         store: VectorStore = cls.construct_instance(  # type: ignore[attr-defined]  # QdrantVectorStore's own
@@ -126,12 +131,15 @@ class InMemory(Kind):
 class Faiss(Kind):
     """An exact index in memory. LangChain saves it as a pickle, which is never read here: it ends with the process."""
 
+    def check(self, cls: type[VectorStore], arguments: Arguments) -> str:
+        if arguments:
+            raise ConfigError(f"store.args = {sorted(arguments)}: FAISS takes none here; leave store.args out")
+        return "embedding_function"
+
     def make(self, cls: type[VectorStore], arguments: Arguments, embeddings: HandedEmbeddings) -> VectorStore:
         import faiss  # noqa: PLC0415  # with langchain-community, whose import costs 1 s
         from langchain_community.docstore.in_memory import InMemoryDocstore  # noqa: PLC0415
 
-        if arguments:
-            raise ConfigError(f"store.args = {sorted(arguments)}: FAISS takes none here; leave store.args out")
         parts = {"docstore": InMemoryDocstore(), "index_to_docstore_id": {}}
         made: VectorStore = cls(embeddings, index=faiss.IndexFlatL2(embeddings.dimension), **parts)  # type: ignore[call-arg]  # FAISS's own
         return made
@@ -168,6 +176,10 @@ class Redis(Kind):
 
 class Weaviate(Kind):
     """`args`: those of WeaviateVectorStore, and `client_options`: those of weaviate.connect_to_custom."""
+
+    def check(self, cls: type[VectorStore], arguments: Arguments) -> str:
+        named = {key: value for key, value in arguments.items() if key != "client_options"}
+        return super().check(cls, {"client": None, "index_name": None, "text_key": None, **named})
 
     def make(self, cls: type[VectorStore], arguments: Arguments, embeddings: HandedEmbeddings) -> VectorStore:
         import weaviate  # noqa: PLC0415  # installed with langchain-weaviate
@@ -211,6 +223,17 @@ def kind_of(cls: HasName) -> Kind:
             return Weaviate()
         case _:
             return Kind()
+
+
+def class_path(cls: HasName) -> str:
+    return f"{cls.__module__}.{cls.__name__}"
+
+
+def _fit(cls: HasName, maker: Callable[..., object], arguments: Arguments) -> None:
+    try:
+        inspect.signature(maker).bind(**arguments)
+    except TypeError as error:
+        raise ConfigError(f"store.args do not fit {class_path(cls)}: {error}") from error
 
 
 def remote(arguments: Mapping[str, Any]) -> bool:

@@ -16,10 +16,11 @@ async def open_langchain(
 ) -> AsyncIterator[LangChainVectorStore]:
     """Nothing is asked of the vector store yet: it is connected at the first use, which knows the dimension.
 
-    ConfigError as from `open_pgvector`, for a class that is not there or no VectorStore, and for a missing schema where
-    `migrate_dsn` is not given.
+    ConfigError as from `open_pgvector`, for a class that is not there or no VectorStore, for arguments that it does not
+    take, and for a missing schema where `migrate_dsn` is not given.
     """
     index = VectorIndex(find_class(config.class_), config.args, timeout_s=config.statement_timeout_s)
+    index.check()
     try:
         if migrate_dsn is not None:
             await migrate_vectors(migrate_dsn, dsn=dsn)

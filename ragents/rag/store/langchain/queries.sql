@@ -2,20 +2,23 @@
 
 -- name: state
 -- $1 tenant, $2 collection, $3 store. `indexed` is null when the store does not hold the collection.
-SELECT c.id, c.dimension, c.chunks, c.epoch, i.epoch AS indexed
+SELECT c.id, c.embedding_model, c.dimension, c.chunks, c.epoch, i.epoch AS indexed
 FROM ragents.collections c
 LEFT JOIN ragents_vectors.indexed i ON i.tenant = c.tenant AND i.collection_id = c.id AND i.store = $3
 WHERE c.tenant = $1 AND c.name = $2;
 
 -- name: candidates
--- $1 tenant, $2 collection id, $3 chunk ids, $4 the question's vector. Those of the ids that are live.
+-- $1 tenant, $2 collection id, $3 chunk ids, $4 the question's vector, $5 with vectors. Those of the ids that are live. One
+-- row after the other by its key: right after a load there are no statistics, and the planner would read whole tables.
 SELECT k.id AS chunk_id, k.document_id, k.position, d.uri, d.title, k.body, k.page, k.headings, d.metadata,
-       1 - (v.embedding <=> $4) AS similarity, 0::float8 AS score, v.embedding
-FROM ragents.chunks k
-JOIN ragents.documents d ON d.tenant = k.tenant AND d.id = k.document_id
-JOIN ragents.chunk_vectors v ON v.tenant = k.tenant AND v.collection_id = $2 AND v.document_id = k.document_id
-                            AND v.position = k.position
-WHERE k.tenant = $1 AND k.id = ANY ($3::uuid[]);
+       1 - (v.embedding <=> $4) AS similarity, 0::float8 AS score, CASE WHEN $5 THEN v.embedding END AS embedding
+FROM unnest($3::uuid[]) i(id)
+CROSS JOIN LATERAL (SELECT c.* FROM ragents.chunks c WHERE c.tenant = $1 AND c.id = i.id LIMIT 1) k
+CROSS JOIN LATERAL (SELECT e.* FROM ragents.documents e WHERE e.tenant = $1 AND e.id = k.document_id LIMIT 1) d
+CROSS JOIN LATERAL (
+    SELECT e.embedding FROM ragents.chunk_vectors e
+    WHERE e.tenant = $1 AND e.collection_id = $2 AND e.document_id = k.document_id AND e.position = k.position LIMIT 1
+) v;
 
 -- name: bm25
 -- $1 tenant, $2 collection, $3 question, $4 chunk ids. The scores behind the lexical list of ragents.search (its weights,
@@ -42,10 +45,29 @@ WITH weights AS MATERIALIZED (
 )
 SELECT k.id AS chunk_id, -(t.impacts <#> w.idf) AS bm25
 FROM weights w
-CROSS JOIN ragents.chunks k
-JOIN ragents.collections c ON c.tenant = k.tenant AND c.name = $2
-JOIN ragents.chunk_terms t ON t.tenant = k.tenant AND t.collection_id = c.id AND t.document_id = k.document_id AND t.position = k.position
-WHERE k.tenant = $1 AND k.id = ANY ($4::uuid[]);
+CROSS JOIN (SELECT c.id FROM ragents.collections c WHERE c.tenant = $1 AND c.name = $2) c
+CROSS JOIN unnest($4::uuid[]) i(id)
+CROSS JOIN LATERAL (SELECT e.* FROM ragents.chunks e WHERE e.tenant = $1 AND e.id = i.id LIMIT 1) k
+CROSS JOIN LATERAL (
+    SELECT e.impacts FROM ragents.chunk_terms e
+    WHERE e.tenant = $1 AND e.collection_id = c.id AND e.document_id = k.document_id AND e.position = k.position LIMIT 1
+) t;
+
+-- name: samples
+-- $1 tenant, $2 collection id, $3 seconds since the last change, $4 documents at most, $5 from this one on: the first chunk
+-- of each
+SELECT k.id, v.embedding
+FROM (
+    SELECT d.id FROM ragents.documents d
+    WHERE d.tenant = $1 AND d.collection_id = $2 AND d.chunks > 0 AND d.id >= $5
+      AND d.updated_at <= now() - make_interval(secs => $3)
+    ORDER BY d.id LIMIT $4
+) s
+CROSS JOIN LATERAL (
+    SELECT v.position, v.embedding FROM ragents.chunk_vectors v
+    WHERE v.tenant = $1 AND v.collection_id = $2 AND v.document_id = s.id ORDER BY v.position LIMIT 1
+) v
+JOIN ragents.chunks k ON k.tenant = $1 AND k.document_id = s.id AND k.position = v.position;
 
 -- name: chunk_ids
 -- $1 tenant, $2 document

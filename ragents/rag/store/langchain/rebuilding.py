@@ -3,6 +3,7 @@
 import logging
 import uuid
 
+import asyncpg
 import numpy as np
 
 from ragents.rag.store.langchain.index import VectorIndex
@@ -28,7 +29,7 @@ async def rebuild(transactions: Transactions, index: VectorIndex, *, tenant: str
         if state is None or state["indexed"] == state["epoch"]:
             return
         log.info("%d chunks of %r go into %s", state["chunks"], collection, index.name)
-        await _fill(transactions, index, tenant=tenant, collection_id=state["id"], dimension=state["dimension"])
+        await _fill(transactions, index, scope_of(tenant, clean(collection)), tenant=tenant, state=state)
         async with transactions(tenant) as db:
             await db.fetchrow(RECORD["lock_collection"], tenant, clean(collection))
             now = await db.fetchrow(SQL["state"], tenant, clean(collection), index.name)
@@ -39,15 +40,15 @@ async def rebuild(transactions: Transactions, index: VectorIndex, *, tenant: str
 
 
 async def _fill(
-    transactions: Transactions, index: VectorIndex, *, tenant: str, collection_id: int, dimension: int
+    transactions: Transactions, index: VectorIndex, scope: str, *, tenant: str, state: asyncpg.Record
 ) -> None:
     after: tuple[uuid.UUID, int] = (uuid.UUID(int=0), -1)
     while True:
         async with transactions(tenant) as db:
-            rows = await db.fetch(SQL["vectors"], tenant, collection_id, *after, PAGE)
+            rows = await db.fetch(SQL["vectors"], tenant, state["id"], *after, PAGE)
         if not rows:
             return
         ids = [str(row["id"]) for row in rows]
-        await index.delete(ids, dimension=dimension)  # some stores keep two rows of one id
-        await index.add(ids, np.stack([row["embedding"] for row in rows]), scope=scope_of(tenant, collection_id))
+        await index.delete(ids, dimension=state["dimension"])  # some stores keep two rows of one id
+        await index.add(ids, np.stack([row["embedding"] for row in rows]), scope=scope)
         after = (rows[-1]["document_id"], rows[-1]["position"])

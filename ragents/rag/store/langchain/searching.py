@@ -2,8 +2,7 @@
 
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +14,8 @@ from ragents.rag.filters import Check, parse_filters
 from ragents.rag.store.diversity import check_diversity, diversify, pool_size
 from ragents.rag.store.fusion import fuse, scaled
 from ragents.rag.store.langchain.index import VectorIndex
-from ragents.rag.store.langchain.statements import SQL, scope_of
+from ragents.rag.store.langchain.probing import Probing
+from ragents.rag.store.langchain.statements import SQL, scope_of, snapshot
 from ragents.rag.store.pgvector.codec import encode_vector
 from ragents.rag.store.pgvector.indexes import EXACT_BELOW
 from ragents.rag.store.pgvector.rows import source_of
@@ -34,7 +34,7 @@ MAX_FETCH = 4_000
 
 
 async def search_index(
-    connections: Connections, index: VectorIndex, query: SearchQuery, *, tenant: str
+    connections: Connections, index: VectorIndex, query: SearchQuery, *, tenant: str, probing: Probing
 ) -> list[Source] | None:
     """None where the other store cannot give the whole answer, and an exact search in Postgres is to.
 
@@ -49,16 +49,23 @@ async def search_index(
     depth = _depth(query)
     fetch = min(depth * OVER_FETCH, MAX_FETCH) if checks else depth
     for _ in range(TRIES):
-        async with _snapshot(connections, tenant) as db:
+        async with snapshot(connections, tenant) as db:
             state = await _state(db, query, tenant, index)
         if len(vector) != state["dimension"]:
             raise Conflict(f"collection {query.collection!r} holds vectors of another dimension than the encoder's")
         if state["indexed"] != state["epoch"] or not state["chunks"]:
             return None
-        ids = await index.search(vector, fetch, scope=scope_of(tenant, state["id"]))
-        async with _snapshot(connections, tenant) as db:
+        scope = scope_of(tenant, clean(query.collection))
+        if probing.due(scope) and not await probing.passes(
+            connections, index, scope, tenant=tenant, collection_id=state["id"]
+        ):
+            await _lost(connections, index, tenant, state)
+            return None
+        ids = await index.search(vector, fetch, scope=scope)
+        async with snapshot(connections, tenant) as db:
             now = await _state(db, query, tenant, index)
-            found = await db.fetch(SQL["candidates"], tenant, state["id"], ids, encode_vector(vector))
+            diverse = query.mmr_lambda is not None
+            found = await db.fetch(SQL["candidates"], tenant, state["id"], ids, encode_vector(vector), diverse)
             if len(found) < len(ids) and now["epoch"] != state["epoch"]:
                 continue  # what the store found has been replaced: it would be missing
             passing = [row for row in found if _passes(row, checks)]
@@ -80,19 +87,11 @@ async def _state(db: asyncpg.Connection, query: SearchQuery, tenant: str, index:
     return state
 
 
-@asynccontextmanager
-async def _snapshot(connections: Connections, tenant: str) -> AsyncIterator[asyncpg.Connection]:
-    """All its statements see one state: a document that changes meanwhile is seen before or after."""
-    async with connections.use() as db, db.transaction(isolation="repeatable_read", readonly=True):
-        await db.execute(RECORD["set_tenant"], tenant)
-        yield db
-
-
 async def _lost(connections: Connections, index: VectorIndex, tenant: str, state: asyncpg.Record) -> None:
-    """The store has nothing of what it should hold: emptied, or another one under the same address."""
+    """The store lacks what it should hold: emptied, or another one under the same address."""
     log.warning(
-        "%s found nothing in a collection of %d chunks; until the next ingest into it, which fills the store again, it "
-        "is searched exactly, in Postgres",
+        "%s has lost vectors of a collection of %d chunks; until the next ingest into it, which fills the store again, "
+        "it is searched exactly, in Postgres",
         index.name,
         state["chunks"],
     )

@@ -1,5 +1,6 @@
 """LangChainVectorStore: PgVectorStore, with the nearest vectors found by another store."""
 
+import asyncio
 import logging
 import uuid
 from collections import Counter
@@ -12,22 +13,23 @@ from ragents.embeddings.types import Vectors
 from ragents.errors import BackendUnavailable, NotFound, StoreUnavailable
 from ragents.postgres.connections import Connections
 from ragents.principal import Principal
-from ragents.rag.store.langchain.index import IN_MEMORY, VectorIndex
+from ragents.rag.store.langchain.index import BATCH, IN_MEMORY, VectorIndex
+from ragents.rag.store.langchain.probing import Probing
 from ragents.rag.store.langchain.rebuilding import rebuild
 from ragents.rag.store.langchain.searching import search_index
 from ragents.rag.store.langchain.statements import SQL, scope_of
 from ragents.rag.store.pgvector import writing
 from ragents.rag.store.pgvector.rows import document_uuid, stored_of
 from ragents.rag.store.pgvector.statements import SQL as RECORD
-from ragents.rag.store.pgvector.store import PgVectorStore
-from ragents.rag.store.text import check_names, clean
+from ragents.rag.store.pgvector.store import PING_TIMEOUT_S, PgVectorStore
+from ragents.rag.store.text import check_names, clean, other_model
 from ragents.rag.store.types import SearchQuery, Upserted
 from ragents.rag.types import Chunk, Document, Source, StoredDocument
 
 log = logging.getLogger(__name__)
 
 GIVEN_UP_AFTER = 10
-"""Time limits of a writer after which it has given up, and its ids may be swept."""
+"""Time limits of a short write after which its writer has given up, and its ids may be swept."""
 SWEEP = 2_000
 """Leftovers that one write removes."""
 
@@ -42,6 +44,8 @@ class LangChainVectorStore(PgVectorStore):
     def __init__(self, connections: Connections, *, index: VectorIndex, language: str = "english") -> None:
         super().__init__(connections, language=language)
         self.index = index
+        self.probing = Probing()
+        self._rebuilding = asyncio.Lock()  # two at once would add what the other has just added
         self._loading: Counter[tuple[str, str]] = Counter()
 
     async def upsert(
@@ -57,27 +61,23 @@ class LangChainVectorStore(PgVectorStore):
         if len(chunks) != len(embeddings):
             raise ValueError(f"{len(chunks)} chunks and {len(embeddings)} embeddings")
         check_names(document.uri, collection)
-        tenant = principal.tenant
+        tenant, dimension = principal.tenant, embeddings.shape[1]
         ids = [uuid.uuid4() for _ in chunks]
-        dimension = embeddings.shape[1]
-        async with self._as(tenant, statements=7) as db:
-            row = await writing.lock_collection(
-                db,
-                tenant,
-                collection,
-                embedding_model=embedding_model,
-                dimension=dimension,
-                language=self._language,
-            )
-            found = await db.fetchrow(RECORD["find_document"], tenant, row["id"], clean(document.uri))
-            if found is not None and found["content_hash"] == document.content_hash:
-                return Upserted(str(found["id"]), found["version"], "unchanged", found["chunks"])
-            kept_up = self._keeps_up(tenant, collection, await self._state(db, tenant, collection))
+        async with self._as(tenant, statements=4) as db:
+            state = await self._state(db, tenant, collection)
+            if state is not None:
+                if (state["embedding_model"], state["dimension"]) != (embedding_model, dimension):
+                    known = (state["embedding_model"], state["dimension"])
+                    raise other_model(collection, *known, embedding_model, dimension)
+                found = await db.fetchrow(RECORD["find_document"], tenant, state["id"], clean(document.uri))
+                if found is not None and found["content_hash"] == document.content_hash:
+                    return Upserted(str(found["id"]), found["version"], "unchanged", found["chunks"])
+            kept_up = self._keeps_up(tenant, collection, state)
             if kept_up:
-                await db.execute(SQL["pend"], tenant, self.index.name, ids, self._given_up_after_s)
+                await db.execute(SQL["pend"], tenant, self.index.name, ids, self._given_up_after_s(len(ids)))
         if kept_up:
             # Before the chunks are: what the store names and no chunk has is not seen.
-            await self.index.add([str(each) for each in ids], embeddings, scope=scope_of(tenant, row["id"]))
+            await self.index.add([str(each) for each in ids], embeddings, scope=scope_of(tenant, clean(collection)))
         async with self._as(tenant, statements=9 + 3 * (len(chunks) // writing.INSERT_CHUNKS + 1)) as db:
             row = await writing.lock_collection(
                 db,
@@ -109,7 +109,9 @@ class LangChainVectorStore(PgVectorStore):
 
     async def search(self, query: SearchQuery, *, principal: Principal) -> list[Source]:
         if query.mode != "lexical" and query.embedding is not None:
-            found = await search_index(self.connections, self.index, query, tenant=principal.tenant)
+            found = await search_index(
+                self.connections, self.index, query, tenant=principal.tenant, probing=self.probing
+            )
             if found is not None:
                 return found
         return await super().search(query, principal=principal)
@@ -152,15 +154,19 @@ class LangChainVectorStore(PgVectorStore):
             state = await db.fetchrow(RECORD["states"], principal.tenant, clean(collection))
         if state is not None:
             await self._rescore(principal.tenant, state)
-        await rebuild(self._as, self.index, tenant=principal.tenant, collection=collection)
+        async with self._rebuilding:
+            await rebuild(self._as, self.index, tenant=principal.tenant, collection=collection)
 
-    @property
-    def _given_up_after_s(self) -> float:
-        return GIVEN_UP_AFTER * self.connections.statement_timeout_s
+    async def ping(self) -> None:
+        await super().ping()
+        await self.index.ping(PING_TIMEOUT_S)
 
-    def _keeps_up(self, tenant: str, collection: str, state: asyncpg.Record) -> bool:
+    def _given_up_after_s(self, chunks: int) -> float:
+        return (GIVEN_UP_AFTER + 2 * (chunks // BATCH)) * self.connections.statement_timeout_s
+
+    def _keeps_up(self, tenant: str, collection: str, state: asyncpg.Record | None) -> bool:
         """Whether a document is put into the other store as it is written."""
-        new = state["indexed"] is None and (tenant, clean(collection)) in self._loading
+        new = (state is None or state["indexed"] is None) and (tenant, clean(collection)) in self._loading
         return _is_kept_up(state) and not new
 
     async def _state(self, db: asyncpg.Connection, tenant: str, collection: str) -> asyncpg.Record:
@@ -186,6 +192,6 @@ class LangChainVectorStore(PgVectorStore):
             log.warning("vectors of old versions stay behind until the next write: %s", error)
 
 
-def _is_kept_up(state: asyncpg.Record) -> bool:
-    """Whether the other store holds every chunk of the collection."""
-    return bool(state["indexed"] == state["epoch"] or state["chunks"] == 0)
+def _is_kept_up(state: asyncpg.Record | None) -> bool:
+    """Whether the other store holds every chunk of the collection, which may have none yet."""
+    return state is None or bool(state["indexed"] == state["epoch"] or state["chunks"] == 0)

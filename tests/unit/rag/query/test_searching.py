@@ -3,15 +3,22 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.messages import AIMessage
+from langchain_core.messages.ai import UsageMetadata
 
+from ragents.config.loading import load_settings
 from ragents.config.rag_config import QueryConfig
-from ragents.errors import BackendUnavailable, StoreUnavailable
+from ragents.deployment.config import ServiceConfig
+from ragents.errors import BackendUnavailable, ConfigError, StoreUnavailable
 from ragents.llm.client import LLMClient
+from ragents.principal import ANONYMOUS
 from ragents.rag.engine import RAGEngine
 from ragents.rag.query import Plan, fuse_lists, plan_queries, search_all
+from ragents.rag.store import SearchQuery
 from ragents.rag.types import Source
 from tests.doubles import ScriptedChatModel, make_cache, make_engine
 
@@ -162,6 +169,22 @@ async def made(*, cache: Any = None, **query: Any) -> RAGEngine:
     return engine
 
 
+@pytest.mark.parametrize("written", ["off", '"off"', "rules", "llm"])
+def test_settings_are_read_from_the_environment_and_yaml(written: str, tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(f"rag:\n  query:\n    decompose: {written}\n")
+    environ = {"RAGENTS_RAG__QUERY__MULTI_QUERY": written.strip('"')}
+    query = load_settings(ServiceConfig, path=file, environ=environ).rag.query
+    assert (query.decompose, query.multi_query) == (written.strip('"'), written.strip('"'))
+    assert query.active is ("off" not in written)
+
+
+@pytest.mark.parametrize("written", ["on", "sometimes", "3"])
+def test_another_way_is_refused(written: str) -> None:
+    with pytest.raises(ConfigError, match=r"rag\.query\.multi_query"):
+        load_settings(ServiceConfig, environ={"RAGENTS_RAG__QUERY__MULTI_QUERY": written})
+
+
 async def test_the_engine_finds_what_each_part_asks_for() -> None:
     engine = await made(decompose="rules")
     found = await engine.retrieve(QUESTION, top_k=2)
@@ -171,11 +194,27 @@ async def test_the_engine_finds_what_each_part_asks_for() -> None:
     assert all(each.score <= 1 for each in found.sources)
 
 
+@pytest.mark.parametrize(("gate", "tokens"), [(0.0, (13, 4)), (1.1, (10, 3))])
+async def test_what_the_model_took_for_the_queries_is_counted_once(gate: float, tokens: tuple[int, int]) -> None:
+    def counted(text: str, prompt: int, completion: int) -> AIMessage:
+        usage = UsageMetadata(input_tokens=prompt, output_tokens=completion, total_tokens=prompt + completion)
+        return AIMessage(text, usage_metadata=usage)
+
+    engine = await made(cache=make_cache(), multi_query="llm")
+    engine.config = engine.config.model_copy(update={"min_confidence": gate})
+    engine.llm = scripted([counted(queries("adaptive batching"), 10, 3), counted("At the encoder [1].", 3, 1)])
+    first, again = await engine.query(QUESTION), await engine.retrieve(QUESTION)
+    assert (first.usage.prompt_tokens, first.usage.completion_tokens) == tokens
+    assert again.usage.prompt_tokens == 0
+
+
 async def test_without_the_setting_nothing_changes() -> None:
-    plain, off = await make_engine(), await made()
-    one, other = await plain.retrieve(QUESTION), await off.retrieve(QUESTION)
-    assert [(each.uri, each.score) for each in one.sources] == [(each.uri, each.score) for each in other.sources]
-    assert one.notes == other.notes == ()
+    engine = await make_engine()
+    asked = await engine.embedder.embed_query(QUESTION)
+    found = await engine.retrieve(QUESTION, top_k=3)
+    query = SearchQuery(QUESTION, asked, "default", top_k=3, candidates=engine.config.candidates)
+    assert list(found.sources) == await engine.store.search(query, principal=ANONYMOUS)
+    assert found.notes == ()
 
 
 async def test_the_cache_keeps_settings_apart_and_what_is_whole_only() -> None:

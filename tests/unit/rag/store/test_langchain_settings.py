@@ -105,9 +105,13 @@ def test_a_store_that_embeds_on_its_own_is_refused() -> None:
         Kind().make(OwnWay, {}, HandedEmbeddings(3))
 
 
-def test_arguments_that_the_class_does_not_take_are_named() -> None:
+async def test_arguments_that_the_class_does_not_take_stop_the_start() -> None:
+    config = StoreConfig(
+        backend="langchain", class_="langchain_core.vectorstores.InMemoryVectorStore", args={"persist": "/data"}
+    )
     with pytest.raises(ConfigError, match=r"store\.args do not fit .*'persist'"):
-        Kind().make(InMemoryVectorStore, {"persist": "/data"}, HandedEmbeddings(3))
+        async with open_store(config, dsn="postgresql://app@/nowhere"):
+            pass
 
 
 def test_every_text_meets_the_vector_it_was_handed_with() -> None:
