@@ -59,7 +59,8 @@ chaos: setup  ## kill workers and stores under load for two minutes each (CHAOS_
 bench: setup  ## run the benchmarks, or one (SUITE=start)
 	@$(PIP) install $(PEERS)
 	$(BIN)/python -m benchmarks $(SUITE)
-PEERS := "langgraph-checkpoint-postgres==3.2.0" "psycopg-pool==3.3.3"
+PEERS := "langgraph-checkpoint-postgres==3.2.0" "psycopg-pool==3.3.3" "langchain-postgres==0.0.19" \
+  "langchain-text-splitters==1.1.3" "chonkie==1.7.0"
 
 format: setup  ## format the code
 	$(BIN)/ruff format .

@@ -41,7 +41,7 @@ class RAGConfig(Config):
     chunk_overlap: int = Field(default=200, ge=0)
     top_k: int = Field(default=5, ge=1, le=50)
     candidates: int = Field(default=100, ge=10, le=1000, description="depth of each list before they are fused")
-    dense_weight: float = Field(default=0.5, ge=0, le=1, description="share of the dense score in the fused one")
+    dense_weight: float = Field(default=0.6, ge=0, le=1, description="share of the dense score in the fused one")
     query: QueryConfig = Field(default_factory=QueryConfig)
     neighbours: int = Field(default=0, ge=0, le=5, description="chunks before and after a source that are read with it")
     min_confidence: float = Field(default=0.2, ge=0, le=1, description="below it the documents do not tell")

@@ -62,7 +62,7 @@ class SearchQuery:
     top_k: int = 5
     mode: SearchMode = "hybrid"
     candidates: int = 100
-    dense_weight: float = 0.5
+    dense_weight: float = 0.6
     filters: Filters = field(default_factory=dict)
     max_per_document: int | None = None
     mmr_lambda: float | None = None
