@@ -54,6 +54,8 @@ FLOOR = (
     "SELECT id, body, 1 - (embedding <=> $1::vector) FROM floor "
     f"ORDER BY embedding::halfvec({DIMENSION}) <=> $1::vector::halfvec({DIMENSION}) LIMIT {TOP_K}"
 )
+STATISTICS_S = 2.0
+"""After which a session's counts are seen by others."""
 Row = dict[str, object]
 
 
@@ -84,8 +86,12 @@ async def measure_all() -> list[Row]:
         ours = await our_candidate(store, base)
         floor = await floor_candidate(owner)
         exact = [exact_answer(vectors, each) for each in asked]
+        await owner.execute("SELECT pg_stat_reset()")
         rows += await ask_all([ours, floor, peer], asked, exact)
-        rows += [await filtered(store, base, vectors, asked, name) for name in FILTERS]
+        rows.append(await index_scans(owner, "no filter", len(asked)))
+        for name in FILTERS:
+            rows.append(await filtered(store, base, vectors, asked, name))
+            rows.append(await index_scans(owner, name, QUESTIONS))
         await owner.close()
     report(rows)
     return rows
@@ -224,6 +230,18 @@ async def filtered(store: PgVectorStore, base: Database, vectors: Vectors, asked
     return {**row, "cpu_ms_max": worst}
 
 
+async def index_scans(owner: asyncpg.Connection, name: str, questions: int) -> Row:
+    """Which indexes the serving role's searches walked since the last call, as the server counts them."""
+    await asyncio.sleep(STATISTICS_S)
+    rows = await owner.fetch(
+        "SELECT indexrelname, idx_scan FROM pg_stat_user_indexes WHERE schemaname = 'ragents' AND idx_scan > 0"
+    )
+    # The neighbours' are partial indexes of their own, or none: their collections are small.
+    scans = {row["indexrelname"]: round(row["idx_scan"] / questions, 2) for row in rows}
+    await owner.execute("SELECT pg_stat_reset()")
+    return {"name": "ragents", "operation": "index scans", "filter": name, "scans_per_question": scans}
+
+
 def all_equal(metadata: dict[str, Any], share: int) -> bool:
     keys = {1: "all", 10: "tenth", 100: "hundredth", 1_000: "thousandth"}
     return share == 1 or metadata[keys[share]] == 0
@@ -286,11 +304,14 @@ def report(rows: list[Row]) -> None:
                 f"{each['name']:16}{each['filter']:18}{each['p50_ms']:>8}{each['p95_ms']:>8}"
                 f"{each['cpu_ms']:>8}{each['recall']:>9}"
             )
+    for each in rows:
+        if each["operation"] == "index scans":
+            print(f"index scans per question, {each['filter']}: {each['scans_per_question']}")
     rate = {each["name"]: float(str(each["rows_per_second"])) for each in rows if each["operation"] == "load"}
     p50 = {
         each["name"]: (float(str(each["p50_ms"])), float(str(each["cpu_ms"])))
         for each in rows
-        if each.get("filter") == "no filter"
+        if each["operation"] == "search" and each["filter"] == "no filter"
     }
     print()
     print(
