@@ -382,6 +382,15 @@ async def test_a_store_that_hangs_or_fails_is_unavailable_in_time(
     assert [each.uri for each in await plain.documents(principal=principal)] == ["a.md"]
 
 
+@pytest.mark.parametrize("number", [6.199773809814911e16, 1e300, -1e22, 2.5, 5e-324, 2.0**53 + 2, 3.0, 7])
+async def test_a_number_is_found_by_itself(plain: LangChainVectorStore, principal: Principal, number: float) -> None:
+    await put(plain, "a.md", 1, principal, number=number)
+    await put(plain, "b.md", 1, principal, number=1)
+    for filters in ({"number": number}, {"number": {"in": [number]}}, {"number": {"gte": number, "lte": number}}):
+        found = await plain.search(question(filters=filters), principal=principal)
+        assert [each.uri for each in found] == ["a.md"], filters
+
+
 async def test_two_dimensions_in_one_store_are_a_conflict(plain: LangChainVectorStore, principal: Principal) -> None:
     await put(plain, "a.md", 3, principal)
     with pytest.raises(Conflict, match=r"24 dimensions, these have 3"):

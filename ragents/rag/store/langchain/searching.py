@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import asyncpg
@@ -23,7 +24,7 @@ from ragents.rag.store.pgvector.searching import arguments
 from ragents.rag.store.pgvector.statements import SQL as RECORD
 from ragents.rag.store.text import clean, unknown_collection
 from ragents.rag.store.types import SearchQuery
-from ragents.rag.types import Source
+from ragents.rag.types import Scalar, Source
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ async def search_index(
     if vector is None:
         return None
     check_diversity(query)
-    checks = parse_filters(query.filters)
+    checks = [_as_read(check) for check in parse_filters(query.filters)]
     depth = _depth(query)
     fetch = min(depth * OVER_FETCH, MAX_FETCH) if checks else depth
     for _ in range(TRIES):
@@ -107,6 +108,17 @@ def _depth(query: SearchQuery) -> int:
     if query.mode == "dense" and query.max_per_document is None:
         return 2 * query.top_k + 10
     return max(query.candidates, query.top_k)
+
+
+def _as_read(check: Check) -> Check:
+    """With numbers as they come back from jsonb: 6.1e16 is the integer of these digits there, which no float equals."""
+    if isinstance(check.value, tuple):
+        return replace(check, value=tuple(map(_number_as_read, check.value)))
+    return replace(check, value=_number_as_read(check.value))
+
+
+def _number_as_read(value: Scalar) -> Scalar:
+    return int(Decimal(repr(value))) if isinstance(value, float) and value.is_integer() else value
 
 
 def _passes(row: asyncpg.Record, checks: Sequence[Check]) -> bool:
