@@ -29,6 +29,10 @@ TIMEOUT_S = 4 * 3_600.0
 CONNECT_TIMEOUT_S = 10.0
 MIN_MEMORY_MB, MAX_MEMORY_MB = 64, 2_048
 PREFIX = "chunk_vectors_hnsw_"
+TABLES = ("collections", "documents", "chunks", "chunk_vectors", "chunk_terms", "term_counts")
+STALE = 0.1
+"""Share of the chunks that came or went since Postgres last counted, from which it counts anew. After a bulk load into
+empty tables a hybrid search of 10,000 chunks took 189 ms of CPU, and 9.6 once they were analyzed."""
 
 Action = Literal["built", "rebuilt", "dropped"]
 
@@ -44,13 +48,16 @@ async def build_indexes(
     migrate_dsn: str, *, exact_below: int = EXACT_BELOW, only: int | None = None
 ) -> list[IndexChange]:
     """Build what is missing, build again what was left invalid, drop what is not needed; `only` one collection's.
+    Before that the planner's statistics are made anew where they are far from what is stored.
 
     Writers are never blocked. StoreUnavailable when the server is gone or another process builds for hours.
     """
     changes = []
     async with owner_connection(migrate_dsn) as db, _locked(db):
         async with all_tenants(db):
+            chunks = await db.fetchval("SELECT coalesce(sum(chunks), 0)::float8 FROM ragents.collections")
             states = await db.fetch(SQL["index_states"], only, exact_below * EXACT_DIMENSION, MAX_DIMENSION)
+        await _analyze(db, chunks)
         for state in states:
             name = f"{PREFIX}{int(state['id'])}"
             if state["valid"] is not None and not (state["valid"] and state["wanted"]):
@@ -95,6 +102,13 @@ def _action(state: asyncpg.Record) -> Action | None:
             return "dropped"
         case _:
             return None
+
+
+async def _analyze(db: asyncpg.Connection, chunks: int) -> None:
+    counted = await db.fetchval("SELECT reltuples FROM pg_class WHERE oid = 'ragents.chunk_vectors'::regclass")
+    if abs(chunks - counted) > STALE * max(counted, 0):  # -1: never
+        for table in TABLES:
+            await db.execute(f"ANALYZE ragents.{table}", timeout=TIMEOUT_S)
 
 
 async def _build(db: asyncpg.Connection, name: str, state: asyncpg.Record) -> None:

@@ -92,6 +92,26 @@ async def test_an_index_is_missing_then_built_then_kept_then_dropped(
     assert (await stats_of(postgres, principal)).index == "not needed"
 
 
+async def test_the_planner_knows_what_was_loaded_and_is_not_told_twice(
+    store: PgVectorStore, postgres: str, principal: Principal
+) -> None:
+    admin = await asyncpg.connect(postgres)
+    written = "SELECT max(xmin::text::bigint) FROM pg_statistic WHERE starelid = 'ragents.chunk_vectors'::regclass"
+    held = "SELECT (SELECT sum(chunks)::float8 FROM ragents.collections), reltuples FROM pg_class WHERE oid = $1::regclass"
+    try:
+        total = await admin.fetchval("SELECT coalesce(sum(chunks), 0)::int FROM ragents.collections")
+        await fill(store, principal, 1 + total // 80)
+        await build_indexes(postgres, exact_below=10**9)
+        stored, counted = await admin.fetchrow(held, "ragents.chunk_vectors")
+        assert counted == pytest.approx(stored, rel=0.1)
+        before = await admin.fetchval(written)
+        assert before is not None
+        await build_indexes(postgres, exact_below=10**9)
+        assert await admin.fetchval(written) == before
+    finally:
+        await admin.close()
+
+
 async def test_an_index_that_was_cut_off_is_built_again(
     store: PgVectorStore, postgres: str, principal: Principal
 ) -> None:
