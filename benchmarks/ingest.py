@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from benchmarks.chunking import within
 from ragents import ingestion
 from ragents.config.rag_config import RAGConfig
 from ragents.deployment.app import APP_ROLE, migrate_all
@@ -121,7 +122,7 @@ async def langchain(records: Sequence[dict[str, Any]], embedder: Embedder, owner
 
     class Encoder(Embeddings):
         async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
-            cut = [text[:900] for text in texts]  # its chunks may be longer than the encoder takes
+            cut = [within(embedder, text) for text in texts]  # its chunks may be longer than the encoder takes
             vectors: list[list[float]] = (await embedder.embed_documents(cut)).tolist()
             return vectors
 
