@@ -30,6 +30,7 @@ local function put(parts)
   local replaced = checkpoint(namespace, id)
   -- First of all what may be refused when memory is short: nothing is half done then.
   redis.call('HSET', KEYS[1], row, record)
+  forget(row)
   redis.call('ZADD', KEYS[2], 0, row)
   for i = 10 + expected, #parts, 2 do
     redis.call('HSET', KEYS[1], field('b', namespace, parts[i]), parts[i + 1])

@@ -64,10 +64,22 @@ local function checkpoint_of(row)
   return record
 end
 
+-- What this call has read: a trim asks for each checkpoint up to three times. A row that changes is forgotten.
+local read = {}
+
 -- nil when there is none
 local function checkpoint(namespace, id)
-  local row = redis.call('HGET', KEYS[1], field('c', namespace, id))
-  return row and checkpoint_of(row) or nil
+  local name = field('c', namespace, id)
+  local key = KEYS[1] .. '\0' .. name
+  if not read[key] then
+    local row = redis.call('HGET', KEYS[1], name)
+    read[key] = row and checkpoint_of(row) or nil
+  end
+  return read[key]
+end
+
+local function forget(row)
+  read[KEYS[1] .. '\0' .. row] = nil
 end
 
 local function in_batches(command, key, members)
@@ -113,6 +125,7 @@ local function cut(namespace, gone)
     if record and record[ROOT] ~= '' then roots[#roots + 1] = field('r', record[ROOT], namespace, id) end
     for _, member in ipairs(within('w', namespace, id)) do rows[#rows + 1] = member end
     rows[#rows + 1] = field('c', namespace, id)
+    forget(rows[#rows])
   end
   in_batches('HDEL', KEYS[1], rows)
   in_batches('ZREM', KEYS[2], rows)

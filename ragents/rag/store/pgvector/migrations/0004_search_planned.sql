@@ -271,7 +271,7 @@ BEGIN
                      WHERE t.terms @> $5[1:2] AND t.tenant = $1 AND t.collection_id + 0 = $2 LIMIT $9)
                     UNION ALL
                     (SELECT t.document_id, t.position, t.impacts FROM ragents.chunk_terms t
-                     WHERE t.terms && $5[1:1] AND NOT t.terms @> $5[1:2] AND t.tenant = $1 AND t.collection_id + 0 = $2 LIMIT $9)'
+                     WHERE cardinality($5) > 1 AND t.terms && $5[1:1] AND NOT t.terms @> $5[1:2] AND t.tenant = $1 AND t.collection_id + 0 = $2 LIMIT $9)'
                 END,
                 CASE WHEN v_where IS NULL THEN '' ELSE
                 format('AND (SELECT %s FROM ragents.documents d WHERE d.tenant = $1 AND d.id = s.document_id)', v_where) END)
