@@ -97,7 +97,9 @@ async def test_the_planner_knows_what_was_loaded_and_is_not_told_twice(
 ) -> None:
     admin = await asyncpg.connect(postgres)
     written = "SELECT max(xmin::text::bigint) FROM pg_statistic WHERE starelid = 'ragents.chunk_vectors'::regclass"
-    held = "SELECT (SELECT sum(chunks)::float8 FROM ragents.collections), reltuples FROM pg_class WHERE oid = $1::regclass"
+    held = (
+        "SELECT (SELECT sum(chunks)::float8 FROM ragents.collections), reltuples FROM pg_class WHERE oid = $1::regclass"
+    )
     try:
         total = await admin.fetchval("SELECT coalesce(sum(chunks), 0)::int FROM ragents.collections")
         await fill(store, principal, 1 + total // 80)
