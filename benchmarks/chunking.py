@@ -18,9 +18,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from ragents.config import RAGConfig
+from ragents.config.rag_config import DEFAULT_EMBEDDING_MODEL
 from ragents.embeddings import Embedder, EmbeddingConfig, Vectors, open_embedder
+from ragents.embeddings.weights import find_model
 from ragents.rag.chunking import create_chunker
 from ragents.rag.types import TextBlock
 
@@ -134,7 +137,10 @@ def langchain(embedder: Embedder, size: int, overlap: int) -> Chunker:
 def chonkie(embedder: Embedder, tokens: int) -> Chunker:
     from chonkie import RecursiveChunker
 
-    chunker = RecursiveChunker(tokenizer=lambda text: embedder.count_tokens([text])[0] - 2, chunk_size=tokens)
+    tokenizer = Tokenizer.from_file(str(find_model(DEFAULT_EMBEDDING_MODEL) / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    chunker = RecursiveChunker(tokenizer=tokenizer, chunk_size=tokens)
 
     def split(text: str) -> Iterable[tuple[Span, str]]:
         for chunk in chunker.chunk(text):
