@@ -127,7 +127,7 @@ class RAGentsService:
         config = config or load_settings(ServiceConfig)
         configure_logging(config.observability)
         async with AsyncExitStack() as stack:
-            app = await stack.enter_async_context(open_app(config))
+            app = await stack.enter_async_context(open_app(config, on_batch=get_metrics().batch_encoded))
             await ensure_samples(app)
             questions = Questions(app, get_metrics())
             stack.push_async_callback(questions.runs.close)

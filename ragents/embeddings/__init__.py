@@ -5,14 +5,19 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from ragents.config.rag_config import DEFAULT_EMBEDDING_MODEL
+from ragents.embeddings.batching import EncodedBatch, Observer
 from ragents.embeddings.local import LocalEmbedder
 from ragents.embeddings.types import Embedder, EmbeddingConfig, Vectors
 
-__all__ = ["Embedder", "EmbeddingConfig", "Vectors", "create_embedder", "open_embedder"]
+__all__ = ["Embedder", "EmbeddingConfig", "EncodedBatch", "Observer", "Vectors", "create_embedder", "open_embedder"]
 
 
-def create_embedder(config: EmbeddingConfig, *, model: str = DEFAULT_EMBEDDING_MODEL) -> Embedder:
+def create_embedder(
+    config: EmbeddingConfig, *, model: str = DEFAULT_EMBEDDING_MODEL, observe: Observer | None = None
+) -> Embedder:
     """The embedder that `config` names. One with a model is a LocalEmbedder, which loads in its `async with`.
+
+    `observe` is told of each batch that a local model runs.
 
     Raises MissingExtra when the backend's packages are not installed.
     """
@@ -25,18 +30,20 @@ def create_embedder(config: EmbeddingConfig, *, model: str = DEFAULT_EMBEDDING_M
         case "onnx":
             from ragents.embeddings.onnx import OnnxEncoder  # noqa: PLC0415
 
-            return LocalEmbedder(model, partial(OnnxEncoder.load, config, model=model))
+            return LocalEmbedder(model, partial(OnnxEncoder.load, config, model=model), config=config, observe=observe)
         case "sentence_transformers":
             from ragents.embeddings.sentence_transformers import TorchEncoder  # noqa: PLC0415
 
-            return LocalEmbedder(model, partial(TorchEncoder.load, config, model=model))
+            return LocalEmbedder(model, partial(TorchEncoder.load, config, model=model), config=config, observe=observe)
 
 
 @asynccontextmanager
-async def open_embedder(config: EmbeddingConfig, *, model: str = DEFAULT_EMBEDDING_MODEL) -> AsyncIterator[Embedder]:
+async def open_embedder(
+    config: EmbeddingConfig, *, model: str = DEFAULT_EMBEDDING_MODEL, observe: Observer | None = None
+) -> AsyncIterator[Embedder]:
     """The embedder that `config` names, loaded in a thread; ConfigError or MissingExtra when it cannot be."""
     async with AsyncExitStack() as stack:
-        embedder = create_embedder(config, model=model)
+        embedder = create_embedder(config, model=model, observe=observe)
         if isinstance(embedder, LocalEmbedder):
             await stack.enter_async_context(embedder)
         yield embedder

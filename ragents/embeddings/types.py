@@ -18,6 +18,8 @@ class EmbeddingConfig(Config):
 
     backend: Literal["onnx", "sentence_transformers", "hashing"] = "onnx"
     threads: int = Field(default=0, ge=0, description="CPU threads of the encoder; 0 = all cores")
+    max_queue: int = Field(default=1000, ge=1, description="calls that may wait for the encoder; more are refused")
+    queue_timeout_s: float = Field(default=60, gt=0, description="longest that a call waits for its vectors")
     device: str | None = Field(
         default=None, description="sentence_transformers only: cpu, cuda, mps; none = its choice"
     )

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from ragents.deployment.bentoml_service import RAGentsService
+from ragents.embeddings import EncodedBatch
 from tests.doubles import add_document
 
 QUESTION = {"query": "Where does adaptive batching sit?"}
@@ -176,6 +177,16 @@ async def test_metrics_count_questions_by_bounded_labels(client: httpx.AsyncClie
     assert "a-name-that-nobody-has" not in text
     assert "rag_query_duration_seconds_bucket" in text
     assert 'rag_cache_hits_total{layer="answer"}' in text
+
+
+async def test_metrics_count_the_batches_of_the_encoder(client: httpx.AsyncClient) -> None:
+    from ragents.deployment.observability.metrics import get_metrics
+
+    get_metrics().batch_encoded(EncodedBatch(kind="query", texts=3, waits_s=(0.0, 0.2), run_s=0.03))
+    text = (await client.get("/metrics")).text
+    assert 'rag_encoder_batch_size_sum{kind="query"} 3.0' in text
+    assert 'rag_encoder_wait_seconds_count{kind="query"} 2.0' in text
+    assert 'rag_encoder_run_seconds_sum{kind="query"} 0.03' in text
 
 
 async def test_the_metrics_of_bentoml_keep_one_series_per_route(client: httpx.AsyncClient) -> None:

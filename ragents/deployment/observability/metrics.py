@@ -7,10 +7,12 @@ from functools import cache
 from prometheus_client import Counter, Gauge, Histogram
 
 from ragents.agents.types import AgentAnswer
+from ragents.embeddings import EncodedBatch
 from ragents.rag.cache import RAGCache
 from ragents.rag.cache.types import Layer, LayerStats
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300)
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 STAGES = {"queue_ms": "queue", "embed_ms": "embed", "retrieve_ms": "retrieve", "generate_ms": "generate"}
 
 
@@ -40,6 +42,11 @@ class Metrics:
         self._bytes = Gauge("rag_cache_bytes", "Bytes held", ["layer"], multiprocess_mode="livesum")
         self._hit_rate = Gauge("rag_cache_hit_rate", "Hits / look-ups, 0..1", ["layer"], multiprocess_mode="mostrecent")
         self._chunks = Counter("rag_ingested_chunks_total", "Chunks stored")
+        self._batch_size = Histogram(
+            "rag_encoder_batch_size", "Texts in one run of the encoder", ["kind"], buckets=BATCH_SIZES
+        )
+        self._batch_wait = Histogram("rag_encoder_wait_seconds", "Wait for the encoder", ["kind"], buckets=SECONDS)
+        self._batch_run = Histogram("rag_encoder_run_seconds", "One run of the encoder", ["kind"], buckets=SECONDS)
         self._seen: dict[Layer, LayerStats] = {}
 
     @contextmanager
@@ -61,6 +68,12 @@ class Metrics:
 
     def ingested(self, chunks: int) -> None:
         self._chunks.inc(chunks)
+
+    def batch_encoded(self, batch: EncodedBatch) -> None:
+        self._batch_size.labels(batch.kind).observe(batch.texts)
+        self._batch_run.labels(batch.kind).observe(batch.run_s)
+        for wait_s in batch.waits_s:
+            self._batch_wait.labels(batch.kind).observe(wait_s)
 
     def model_failed(self, kind: str) -> None:
         self._errors.labels(kind).inc()

@@ -1,12 +1,13 @@
 """The door: one embedder per backend, and no library that it does not need."""
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from ragents.embeddings import EmbeddingConfig, create_embedder, open_embedder
+from ragents.embeddings import EmbeddingConfig, EncodedBatch, create_embedder, open_embedder
 from ragents.errors import MissingExtra
 from tests.unit.embeddings.models import add_weights, make_folder
 
@@ -41,3 +42,16 @@ async def test_what_is_opened_is_closed(monkeypatch: pytest.MonkeyPatch, tmp_pat
         await embedder.embed_query("x")
     with pytest.raises(RuntimeError, match="not open"):
         await embedder.embed_query("x")
+
+
+async def test_questions_of_one_moment_are_one_batch_of_the_real_model(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RAGENTS_HOME", str(tmp_path))
+    folder = add_weights(make_folder(tmp_path / "model"))
+    batches: list[EncodedBatch] = []
+    async with open_embedder(EmbeddingConfig(), model=str(folder), observe=batches.append) as embedder:
+        vectors = await asyncio.gather(*(embedder.embed_query(text) for text in ("cat", "dog law", "tax")))
+        assert [(batch.kind, batch.texts) for batch in batches] == [("query", 3)]
+        for vector, text in zip(vectors, ("cat", "dog law", "tax"), strict=True):
+            assert float(vector @ await embedder.embed_query(text)) > 0.99999
