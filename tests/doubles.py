@@ -1,10 +1,12 @@
 """An engine over the doubles that ship, filled with a few documents; a chat model that follows a script."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolCall
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolCall, ToolCallChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
@@ -108,7 +110,7 @@ class ScriptedChatModel(BaseChatModel):
             chunk = AIMessageChunk(
                 word if last else f"{word} ",
                 id=message.id,
-                tool_calls=message.tool_calls if last else [],
+                tool_call_chunks=_call_chunks(message) if last else [],
                 usage_metadata=message.usage_metadata if last else None,
             )
             yield ChatGenerationChunk(message=chunk)
@@ -122,6 +124,48 @@ class ScriptedChatModel(BaseChatModel):
         if isinstance(response, Exception):
             raise response
         return AIMessage(response) if isinstance(response, str) else response.model_copy()
+
+
+def _call_chunks(message: AIMessage) -> list[ToolCallChunk]:
+    """As a server sends them: arguments are text, whatever it reads."""
+    sound = [(call["name"], json.dumps(call["args"]), call["id"]) for call in message.tool_calls]
+    broken = [(call["name"], call["args"], call["id"]) for call in message.invalid_tool_calls]
+    return [
+        ToolCallChunk(name=name, args=args, id=id_, index=n) for n, (name, args, id_) in enumerate([*sound, *broken])
+    ]
+
+
+class WholeChatModel(BaseChatModel):
+    """Does not stream: `respond` gives the whole answer to the messages."""
+
+    respond: Callable[[list[BaseMessage]], Awaitable[str | AIMessage]]
+
+    @property
+    def _llm_type(self) -> str:
+        return "whole"
+
+    async def _agenerate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        said = await self.respond(messages)
+        message = AIMessage(said) if isinstance(said, str) else said
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        raise AssertionError("asked without awaiting")
+
+
+def hanging_model() -> WholeChatModel:
+    async def hang(_: object) -> str:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    return WholeChatModel(respond=hang)
+
+
+def broken_model(error: Exception) -> WholeChatModel:
+    async def fail(_: object) -> str:
+        raise error
+
+    return WholeChatModel(respond=fail)
 
 
 def calling(*calls: tuple[str, dict[str, Any]], tokens: int = 10, ids: Sequence[str] = ()) -> AIMessage:

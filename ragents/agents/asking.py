@@ -14,8 +14,7 @@ from pydantic import BaseModel
 from ragents.agents.budget import Budget
 from ragents.errors import BudgetExceeded, ModelUnavailable
 from ragents.llm.client import LLMClient
-from ragents.rag.answering import usage_of
-from ragents.rag.types import Usage
+from ragents.llm.types import Usage
 
 log = logging.getLogger(__name__)
 
@@ -41,15 +40,14 @@ async def ask_json(
     try:
         budget.check()
         async with asyncio.timeout(seconds_to_ask(budget)):
-            message, _ = await llm.generate(messages)
+            said = await llm.generate(messages, schema=schema)
     except (BudgetExceeded, ModelUnavailable, TimeoutError) as error:
         log.info("%s is left to rules: %s", schema.__name__, error or "no time left")
         return None, Usage()
-    usage = usage_of(message)
     with suppress(BudgetExceeded):
-        budget.charge(usage)
+        budget.charge(said.usage)
     try:
-        return PydanticOutputParser(pydantic_object=schema).parse(message.text), usage
+        return PydanticOutputParser(pydantic_object=schema).parse(said.message.text), said.usage
     except OutputParserException:
         log.info("%s is left to rules: the model did not answer in its form", schema.__name__)
-        return None, usage
+        return None, said.usage

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from ragents.errors import BudgetExceeded
-from ragents.rag.types import Usage
+from ragents.llm.types import Usage
 
 
 @dataclass(slots=True)
@@ -31,9 +31,7 @@ class Budget:
 
     def charge(self, usage: Usage) -> None:
         """After each call of a model. BudgetExceeded once the turn has spent all it may."""
-        self.spent = Usage(
-            self.spent.prompt_tokens + usage.prompt_tokens, self.spent.completion_tokens + usage.completion_tokens
-        )
+        self.spent += usage
         self.check()
 
     def check(self) -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from pydantic import BaseModel
 
-from ragents.llm.passages import Passage, fence
-from ragents.rag.answering import MARKER, origin_of
+from ragents.llm.passages import fence
+from ragents.rag.answering import MARKER
+from ragents.rag.prompt import passage_of
 from ragents.rag.types import Source
 from ragents.rag.wording import numbers, stems
 
@@ -86,6 +87,6 @@ def notes_on(removed: Sequence[Statement], unsure: Sequence[Statement]) -> list[
 
 def support_prompt(statements: Sequence[Statement], sources: Sequence[Source]) -> list[BaseMessage]:
     cited = {n for statement in statements for n in (statement.markers or range(1, len(sources) + 1))}
-    passages = [Passage(n, sources[n - 1].text, origin_of(sources[n - 1])) for n in sorted(cited)]
+    passages = [passage_of(n, sources[n - 1]) for n in sorted(cited)]
     listed = "\n".join(f"{n}. {' '.join(s.text.split())}" for n, s in enumerate(statements, start=1))
     return [SystemMessage(PROMPT), HumanMessage(f"{fence(passages)}\n\nStatements:\n{listed}")]

@@ -25,10 +25,10 @@ from ragents.agents.langgraph_base import (
 from ragents.agents.speech import Speech
 from ragents.agents.types import AgentAnswer, AgentConfig, Pending, ThreadStatus, ThreadView, Turn, new_thread_id
 from ragents.errors import Conflict, InputError, NotFound
+from ragents.llm.types import Usage
 from ragents.principal import Principal
-from ragents.rag.answering import PROMPT_VERSION
 from ragents.rag.cache import CacheScope, RAGCache
-from ragents.rag.types import Usage
+from ragents.rag.prompt import PROMPT_VERSION
 
 PASSING = ("stopped", "not reranked")
 """How notes begin that speak of this moment, and not of the question."""

@@ -6,9 +6,9 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from pydantic import BaseModel, Field
 
 from ragents.agents.rewriting import other_queries
-from ragents.llm.passages import Passage, fence
-from ragents.rag.answering import origin_of
+from ragents.llm.passages import fence
 from ragents.rag.confidence import NEAR, coverage
+from ragents.rag.prompt import passage_of
 from ragents.rag.types import Source
 
 BEARING_SHARE, TELLING_SHARE = 0.5, 0.7
@@ -29,7 +29,7 @@ class Grade(BaseModel):
 
 
 def grading_prompt(question: str, sources: Sequence[Source]) -> list[BaseMessage]:
-    passages = [Passage(n, source.text, origin_of(source)) for n, source in enumerate(sources, start=1)]
+    passages = [passage_of(n, source) for n, source in enumerate(sources, start=1)]
     return [SystemMessage(PROMPT), HumanMessage(f"{fence(passages)}\n\nQuestion: {question}")]
 
 

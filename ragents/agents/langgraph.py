@@ -21,8 +21,10 @@ from ragents.agents.turns import TurnState, found_in, question_of, this_turn, wi
 from ragents.agents.types import Turn
 from ragents.errors import BudgetExceeded
 from ragents.llm.extractive import extractive_client
-from ragents.rag.answering import DECLINED, answer_from_sources, check_citations, recent
+from ragents.llm.types import Usage
+from ragents.rag.answering import answer_from_sources, check_citations
 from ragents.rag.confidence import confidence_of
+from ragents.rag.prompt import DECLINED, recent, within_window
 from ragents.rag.types import RAGResponse, Source
 
 REWRITE_PROMPT = """\
@@ -124,9 +126,14 @@ class LangGraphRAGAgent(LangGraphAgent):
             found,
             sources=sources,
             confidence=confidence_of(state["question"], sources),
+            usage=sum((each.usage for each in searches), found.usage),
             timings=timings,
             notes=tuple(dict.fromkeys((*found.notes, *again, *(note for each in searches for note in each.notes)))),
         )
+        with suppress(BudgetExceeded):  # told to the next step that costs
+            for each in searches:
+                turn.budget.charge(each.usage)
+        found = within_window(found, llm=self.llm, history=this_turn(state["messages"])[0], max_tokens=turn.max_tokens)
         return {"response": stored(found), "tried": [*state["tried"], *state["queries"]], "queries": []}
 
     async def _grade(self, state: CorrectiveState, runtime: Runtime[Turn]) -> CorrectiveState:
@@ -156,7 +163,7 @@ class LangGraphRAGAgent(LangGraphAgent):
     async def _answer(self, state: CorrectiveState, runtime: Runtime[Turn]) -> CorrectiveState:
         runtime.stream_writer({"status": "answering"})
         found, turn, started = found_in(state), runtime.context, time.perf_counter()
-        asked = replace(found, query=state["question"])
+        asked = replace(found, query=state["question"], usage=Usage())
         try:
             turn.budget.check()
             async with asyncio.timeout(seconds_to_ask(turn.budget)):

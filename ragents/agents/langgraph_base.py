@@ -24,6 +24,7 @@ from ragents.agents.speech import Speech
 from ragents.agents.types import AgentAnswer, AgentConfig, AgentEvent, Pending, ThreadKey, Turn, new_thread_id
 from ragents.errors import BudgetExceeded, Conflict
 from ragents.llm.client import LLMClient
+from ragents.llm.salt import asked_by
 from ragents.principal import Principal
 from ragents.rag.engine import RAGEngine
 from ragents.rag.types import RAGResponse
@@ -212,19 +213,20 @@ class LangGraphAgent(ABC):
         state: dict[str, Any] = dict(given) if isinstance(given, dict) else {}
         interrupts: Sequence[Interrupt] = ()
         try:
-            async with asyncio.timeout(budget.seconds * GRACE):
-                async for mode, part in self.graph.astream(
-                    given,
-                    config=config,
-                    context=turn,
-                    stream_mode=["values", "custom", "messages"] if speech else ["values"],
-                    durability="sync" if self.graph.checkpointer else None,
-                ):
-                    if mode == "values":
-                        values: Any = part
-                        state, interrupts = values, values.get("__interrupt__", ())
-                    elif speech is not None:
-                        await self._tell(speech, mode, part, state)
+            with asked_by(turn.principal.tenant):
+                async with asyncio.timeout(budget.seconds * GRACE):
+                    async for mode, part in self.graph.astream(
+                        given,
+                        config=config,
+                        context=turn,
+                        stream_mode=["values", "custom", "messages"] if speech else ["values"],
+                        durability="sync" if self.graph.checkpointer else None,
+                    ):
+                        if mode == "values":
+                            values: Any = part
+                            state, interrupts = values, values.get("__interrupt__", ())
+                        elif speech is not None:
+                            await self._tell(speech, mode, part, state)
         except TimeoutError:
             return await self._stopped(state, f"the turn has taken its {budget.seconds:g} s", thread_id, config)
         except GraphRecursionError:

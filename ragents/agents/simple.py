@@ -9,6 +9,7 @@ from langgraph.runtime import Runtime
 from ragents.agents.langgraph_base import RESPONSE, AgentState, Graph, LangGraphAgent, stored
 from ragents.agents.types import Turn
 from ragents.rag.answering import answer_from_sources
+from ragents.rag.prompt import within_window
 
 
 class SimpleAgent(LangGraphAgent):
@@ -38,7 +39,8 @@ class SimpleAgent(LangGraphAgent):
             filters=turn.filters,
             use_cache=turn.use_cache,
         )
-        return {"response": stored(found)}
+        fits = within_window(found, llm=self.llm, history=state["messages"][:-1], max_tokens=turn.max_tokens)
+        return {"response": stored(fits)}
 
     async def _answer(self, state: AgentState, runtime: Runtime[Turn]) -> AgentState:
         answered = await answer_from_sources(

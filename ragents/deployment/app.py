@@ -21,9 +21,7 @@ from ragents.embeddings import Observer, open_embedder
 from ragents.embeddings.cached import CachedEmbedder
 from ragents.embeddings.types import Embedder
 from ragents.errors import ConfigError
-from ragents.llm import create_chat_model
-from ragents.llm.client import LLMClient, NamedModel
-from ragents.llm.types import ModelConfig
+from ragents.llm.client import LLMClient, OnFailure
 from ragents.rag.cache import RAGCache, get_cache
 from ragents.rag.engine import RAGEngine
 from ragents.rag.rerank import open_reranking
@@ -64,8 +62,10 @@ class Database:
 
 
 @asynccontextmanager
-async def open_app(config: ServiceConfig, *, on_batch: Observer | None = None) -> AsyncIterator[App]:
-    """`on_batch` is told of each batch of the encoder.
+async def open_app(
+    config: ServiceConfig, *, on_batch: Observer | None = None, on_model_failure: OnFailure | None = None
+) -> AsyncIterator[App]:
+    """`on_batch` is told of each batch of the encoder, `on_model_failure` of each failed call of a language model.
 
     Raises ConfigError for settings that cannot work and BackendUnavailable for a neighbour that is down.
     """
@@ -82,7 +82,7 @@ async def open_app(config: ServiceConfig, *, on_batch: Observer | None = None) -
         cache = get_cache(config.cache)
         stack.push_async_callback(cache.close)
         cached_embedder = CachedEmbedder(encoder, cache)
-        llm = create_llm_client(config.llm, embedder=cached_embedder)
+        llm = LLMClient(config.llm, embed=cached_embedder.embed_documents, on_failure=on_model_failure)
         reranking = await stack.enter_async_context(open_reranking(config.rerank))
         engine = RAGEngine(
             embedder=cached_embedder, store=store, config=config.rag, cache=cache, llm=llm, reranking=reranking
@@ -137,16 +137,6 @@ def create_agents(
         name: agent(**common, ledger=threads.ledger) if issubclass(agent, ReactAgent) else agent(**common)
         for name, agent in AGENTS.items()
     }
-
-
-def create_llm_client(config: ModelConfig, *, embedder: Embedder) -> LLMClient:
-    """The configured model, then its fallbacks in order."""
-    return LLMClient(
-        [
-            NamedModel(each.model_name, create_chat_model(each, embed=embedder.embed_documents), each.timeout_s)
-            for each in (config, *config.fallbacks)
-        ]
-    )
 
 
 def in_image() -> bool:

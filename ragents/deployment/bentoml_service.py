@@ -127,9 +127,12 @@ class RAGentsService:
         config = config or load_settings(ServiceConfig)
         configure_logging(config.observability)
         async with AsyncExitStack() as stack:
-            app = await stack.enter_async_context(open_app(config, on_batch=get_metrics().batch_encoded))
+            metrics = get_metrics()
+            app = await stack.enter_async_context(
+                open_app(config, on_batch=metrics.batch_encoded, on_model_failure=metrics.model_failed)
+            )
             await ensure_samples(app)
-            questions = Questions(app, get_metrics())
+            questions = Questions(app, metrics)
             stack.push_async_callback(questions.runs.close)
             self._stack = stack.pop_all()
         _state.fill(app, questions, Health(app))

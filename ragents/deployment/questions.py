@@ -37,7 +37,7 @@ from ragents.deployment.schemas import (
     TableQueryRequest,
     TableQueryResponse,
 )
-from ragents.errors import DeadlineExceeded, InputError, ModelUnavailable, RAGentsError
+from ragents.errors import DeadlineExceeded, InputError, RAGentsError
 
 
 class Questions:
@@ -164,9 +164,6 @@ class Questions:
                 raise DeadlineExceeded(
                     f"no answer within {self._limits.timeout_s:g} s (serving.timeout_s); ask again later"
                 ) from None
-            except ModelUnavailable:
-                self._metrics.model_failed("unavailable")
-                raise
             finally:
                 self._metrics.queued(self._admission.queued)
                 self._metrics.observe_cache(self._app.cache)

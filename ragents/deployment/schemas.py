@@ -120,6 +120,7 @@ class UsageOut(BaseModel):
     prompt_tokens: int
     completion_tokens: int
     cost_usd: float | None
+    estimated: bool = Field(default=False, description="a model did not count, and its tokens are estimated")
 
 
 class TimingsOut(BaseModel):

@@ -13,7 +13,8 @@ from statistics import fmean
 
 from ragents.errors import InputError
 from ragents.evaluation.beir import read_jsonl
-from ragents.rag.answering import DECLINED, MARKER
+from ragents.rag.answering import MARKER
+from ragents.rag.prompt import DECLINED
 from ragents.rag.types import RAGResponse
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")

@@ -1,35 +1,61 @@
-"""LLMClient: a chat model with a deadline, fallbacks, and one kind of error."""
+"""LLMClient: chat models with deadlines, retries, breakers, replicas and fallbacks, and one kind of error."""
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+import random
+from asyncio import sleep as pause
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
+from pydantic import BaseModel
 
 from ragents.errors import ModelUnavailable
+from ragents.llm import create_named_model
+from ragents.llm.calls import Call, binds_tools
+from ragents.llm.endpoints import NamedModel
+from ragents.llm.failures import CircuitOpen, Kind, PromptTooLong, kind_of, may_help, reason_of, retry_after_s
+from ragents.llm.types import EmbedTexts, ModelConfig, Usage
+from ragents.llm.usage import estimate_prompt, usage_of
+
+__all__ = ["Generated", "LLMClient", "NamedModel"]
 
 log = logging.getLogger(__name__)
 
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 8.0
+"""Before a call is made again; doubled each time, and a random share of it is taken (full jitter)."""
+OnFailure = Callable[[Kind], None]
 
-@dataclass(frozen=True, slots=True)
-class NamedModel:
-    """A chat model under the name that answers report, with the seconds one call may take."""
 
-    name: str
-    model: BaseChatModel
-    timeout_s: float = 60.0
+class Generated(NamedTuple):
+    """`model`: the name of the one that answered."""
+
+    message: AIMessage
+    model: str
+    usage: Usage
 
 
 class LLMClient:
-    """Asks the first model; when it fails, the next. Raises ModelUnavailable, naming each failure, when all have."""
+    """Asks the first model; when it fails, the next. Raises ModelUnavailable, naming each failure, when all have.
 
-    def __init__(self, models: Sequence[NamedModel]) -> None:
+    Made of settings (their fallbacks included; `embed` is needed for the extractive model alone), or of models.
+    `on_failure` is told of every failed call, those that a retry or a fallback made good among them.
+    """
+
+    def __init__(
+        self,
+        models: ModelConfig | Sequence[NamedModel],
+        *,
+        embed: EmbedTexts | None = None,
+        on_failure: OnFailure | None = None,
+    ) -> None:
+        if isinstance(models, ModelConfig):
+            models = [create_named_model(each, embed=embed) for each in (models, *models.fallbacks)]
         if not models:
             raise ValueError("LLMClient needs at least one model")
         self.models = tuple(models)
+        self._on_failure = on_failure or (lambda _: None)
 
     @classmethod
     def of(cls, model: BaseChatModel, *, name: str | None = None, timeout_s: float = 60.0) -> "LLMClient":
@@ -43,12 +69,16 @@ class LLMClient:
     @property
     def extractive(self) -> bool:
         """Whether answers are sentences of the sources instead of generated text."""
-        return self.models[0].model._llm_type == "extractive"
+        return self.models[0].extractive
 
     @property
     def calls_tools(self) -> bool:
         """Whether one of the models can be given tools."""
-        return any(_binds_tools(each.model) for each in self.models)
+        return any(binds_tools(each.model) for each in self.models)
+
+    def prompt_tokens(self, max_tokens: int | None = None) -> int | None:
+        """What the first model's window leaves for the prompt of an answer of `max_tokens`; None without bound."""
+        return self.models[0].prompt_tokens(max_tokens)
 
     async def generate(
         self,
@@ -56,48 +86,55 @@ class LLMClient:
         *,
         max_tokens: int | None = None,
         tools: Sequence[dict[str, Any]] = (),
-    ) -> tuple[AIMessage, str]:
-        """The answer and the name of the model that gave it. `tools`: schemas as OpenAI writes them.
+        schema: type[BaseModel] | None = None,
+    ) -> Generated:
+        """`tools`: schemas as OpenAI writes them. `schema`: of the JSON that is asked for; models that can be are held
+        to it.
 
-        With tools, models that cannot be given any are passed over.
+        With tools, models that cannot be given any are passed over, and so is one whose window the prompt does not fit.
+        Once a token has come, a failure is final: what was said may have been shown.
         """
         failures = []
         for each in self.models:
-            if tools and not _binds_tools(each.model):
+            if tools and not binds_tools(each.model):
                 failures.append(f"{each.name}: calls no tools")
                 continue
+            call = Call(each, messages, max_tokens=max_tokens, tools=tools, schema=schema)
             try:
-                return await self._ask(each, messages, max_tokens, tools), each.name
+                self._check_length(each, messages, max_tokens)
+                message = await self._with_retries(call)
+                usage = Usage() if each.extractive else usage_of(messages, message, price=each.price)
+                return Generated(message, each.name, usage)
             except asyncio.CancelledError:
                 raise
             except Exception as error:  # providers raise what they like; it is named, logged and carried on
-                log.warning("model %s failed: %s: %s", each.name, type(error).__name__, error)
-                failures.append(f"{each.name}: {_reason(error)}")
+                failures.append(f"{each.name}: {reason_of(error)}")
+                if call.said_something:
+                    break
         raise ModelUnavailable("; ".join(failures))
 
-    async def _ask(
-        self,
-        named: NamedModel,
-        messages: Sequence[BaseMessage],
-        max_tokens: int | None,
-        tools: Sequence[dict[str, Any]],
-    ) -> AIMessage:
-        arguments: dict[str, Any] = {} if max_tokens is None else {"max_tokens": max_tokens}
-        async with asyncio.timeout(named.timeout_s):
-            model = named.model.bind_tools(tools) if tools else named.model
-            message = await model.ainvoke(list(messages), **arguments)
-        if not isinstance(message, AIMessage):
-            raise TypeError(f"the model answered with {type(message).__name__} instead of an AIMessage")
-        return message
+    def _check_length(self, named: NamedModel, messages: Sequence[BaseMessage], max_tokens: int | None) -> None:
+        room = named.prompt_tokens(max_tokens)
+        if room is not None and (tokens := estimate_prompt(messages)) > room:
+            self._on_failure("too_long")
+            raise PromptTooLong(tokens, room)
+
+    async def _with_retries(self, call: Call) -> AIMessage:
+        for attempt in range(call.named.max_retries + 1):
+            try:
+                return await call.make()
+            except CircuitOpen as error:
+                self._on_failure(kind_of(error))
+                raise
+            except Exception as error:
+                self._on_failure(kind_of(error))
+                log.warning("model %s failed: %s: %s", call.named.name, type(error).__name__, error)
+                if call.said_something or attempt == call.named.max_retries or not may_help(error):
+                    raise
+                asked = retry_after_s(error)
+                await pause(_jittered(attempt) if asked is None else asked)
+        raise AssertionError("the last attempt returns or raises")
 
 
-def _binds_tools(model: BaseChatModel) -> bool:
-    return type(model).bind_tools is not BaseChatModel.bind_tools
-
-
-def _reason(error: Exception) -> str:
-    """For the caller: no address, key or body of the upstream server."""
-    if isinstance(error, TimeoutError):
-        return "timed out"
-    status = getattr(error, "status_code", None)
-    return f"answered with status {status}" if isinstance(status, int) else f"failed ({type(error).__name__})"
+def _jittered(attempt: int) -> float:
+    return random.uniform(0, min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**attempt))  # noqa: S311  # spreads calls, hides nothing

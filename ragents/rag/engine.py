@@ -11,6 +11,8 @@ from ragents.config.rag_config import RAGConfig
 from ragents.embeddings.types import Embedder, Vectors
 from ragents.errors import InputError
 from ragents.llm.client import LLMClient
+from ragents.llm.salt import asked_by
+from ragents.llm.types import Usage
 from ragents.principal import ANONYMOUS, Principal
 from ragents.rag.answering import answer_from_sources
 from ragents.rag.cache import CacheScope, RAGCache
@@ -19,7 +21,7 @@ from ragents.rag.filters import Filters
 from ragents.rag.query import Found, fuse_lists, plan_queries, search_all
 from ragents.rag.rerank import Reranking
 from ragents.rag.store.types import SearchQuery, VectorStore
-from ragents.rag.types import RAGResponse, Source, Usage
+from ragents.rag.types import RAGResponse, Source
 from ragents.rag.windows import widen
 
 __all__ = ["RAGEngine", "RAGResponse"]
@@ -61,9 +63,8 @@ class RAGEngine:
         if self.llm is None:
             raise InputError("this engine was made without a model; pass llm=, or call retrieve()")
         found = await self.retrieve(text, principal=principal, collection=collection, top_k=top_k, filters=filters)
-        asked = replace(found, usage=Usage())
-        answered = await answer_from_sources(asked, llm=self.llm, min_confidence=self.config.min_confidence)
-        return replace(answered, usage=found.usage + answered.usage)
+        with asked_by(principal.tenant):
+            return await answer_from_sources(found, llm=self.llm, min_confidence=self.config.min_confidence)
 
     async def retrieve(
         self,
@@ -173,9 +174,10 @@ class RAGEngine:
         async def other(text: str) -> tuple[Source, ...]:
             return (await self._search(replace(deep, text=text), principal=principal))[0]
 
-        found = await search_all(
-            own(), lambda: plan_queries(asked.text, config, llm=self.llm), other, timeout_s=config.timeout_s
-        )
+        with asked_by(principal.tenant):
+            found = await search_all(
+                own(), lambda: plan_queries(asked.text, config, llm=self.llm), other, timeout_s=config.timeout_s
+            )
         timings["retrieve_ms"] = _ms_since(started) - timings["embed_ms"]
         return replace(found, notes=(*notes, *found.notes)), timings
 

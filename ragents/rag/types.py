@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ragents.llm.types import Usage
+
 Scalar = str | int | float | bool
 Metadata = Mapping[str, Scalar | None]
 """Flat: what filters can compare. Stored as JSON."""
@@ -98,23 +100,6 @@ class Citation:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens as the model counted them; 0 where it did not say. `cost_usd` is None where no price is known."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cost_usd: float | None = None
-
-    def __add__(self, other: "Usage") -> "Usage":
-        costs = [each.cost_usd for each in (self, other) if each.cost_usd is not None]
-        return Usage(
-            self.prompt_tokens + other.prompt_tokens,
-            self.completion_tokens + other.completion_tokens,
-            sum(costs) if costs else None,
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Excerpt:
     """A run of a document's chunks as sources (score 0, no similarity): the positions `start`, `start` + 1, ..."""
 
@@ -142,7 +127,7 @@ class RAGResponse:
     answer: str | None = None
     citations: tuple[Citation, ...] = ()
     model: str = ""
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     timings: Timings = field(default_factory=dict)
     cached: CacheLayer | None = None
     notes: tuple[str, ...] = ()

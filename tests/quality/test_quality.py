@@ -11,7 +11,7 @@ from ragents import ingestion
 from ragents.agents.types import Turn
 from ragents.deployment.app import App, open_app
 from ragents.deployment.config import ServiceConfig
-from ragents.rag.answering import DECLINED
+from ragents.rag.prompt import DECLINED
 from ragents.rag.types import RAGResponse
 
 ROOT = Path(__file__).parents[2]

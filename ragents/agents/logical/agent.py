@@ -5,7 +5,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal, TypedDict, cast
 
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Send, interrupt
@@ -18,6 +18,7 @@ from ragents.agents.logical.replies import completed, question_for
 from ragents.agents.logical.rules import form_of_rules
 from ragents.agents.types import Turn
 from ragents.rag.answering import answer_from_sources
+from ragents.rag.prompt import within_window
 from ragents.rag.types import RAGResponse
 
 MAX_QUESTIONS = 2
@@ -144,6 +145,7 @@ class LogicalAgent(LangGraphAgent):
             filters=turn.filters,
             use_cache=turn.use_cache,
         )
+        turn.budget.charge(found.usage)
         return {"found": [stored(found)]}
 
     async def _compute(self, state: LogicalState, runtime: Runtime[Turn]) -> LogicalState:
@@ -163,14 +165,17 @@ class LogicalAgent(LangGraphAgent):
                 return {"ask": Ask(question=question, missing=["document"], options=list(limited.rivals))}
             found, trusted = limited.response, limited.named or trusted
         if form.operation is None and form.expression is None:
-            return {"response": stored(found), "ask": {}}
+            return {"response": stored(self._fitting(found, state, turn)), "ask": {}}
         runtime.stream_writer({"status": "computing"})
         worked = await work(form, found.sources if trusted else (), may_ask=may_ask)
         if worked.missing:
             ask = Ask(question=worked.ask, missing=[worked.missing], options=list(worked.options))
             return {"ask": ask}
         top_k = turn.top_k or self.engine.config.top_k
-        return {"response": stored(answer_of(form, worked, found, model=self.llm.name, top_k=top_k)), "ask": {}}
+        answered = answer_of(form, worked, found, model=self.llm.name, top_k=top_k)
+        if answered.answer is None:
+            answered = self._fitting(answered, state, turn)
+        return {"response": stored(answered), "ask": {}}
 
     async def _answer(self, state: LogicalState, runtime: Runtime[Turn]) -> LogicalState:
         """What was computed stands; everything else is answered from the sources."""
@@ -195,9 +200,17 @@ class LogicalAgent(LangGraphAgent):
             found,
             llm=self.llm,
             min_confidence=gate,
-            history=[*state["messages"][: state["history"]], *state["messages"][state["history"] + 1 :]],
+            history=_history(state),
             max_tokens=turn.max_tokens,
         )
+
+    def _fitting(self, found: RAGResponse, state: LogicalState, turn: Turn) -> RAGResponse:
+        return within_window(found, llm=self.llm, history=_history(state), max_tokens=turn.max_tokens)
+
+
+def _history(state: LogicalState) -> list[BaseMessage]:
+    """All that was said but the turn's question, which the prompt has anyway."""
+    return [*state["messages"][: state["history"]], *state["messages"][state["history"] + 1 :]]
 
 
 def _after_parsing(state: LogicalState) -> Hashable | Sequence[Hashable]:

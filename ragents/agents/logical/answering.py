@@ -10,8 +10,9 @@ from ragents.agents.logical.operands import Operand, shown
 from ragents.errors import NotFound
 from ragents.llm.client import LLMClient
 from ragents.principal import Principal
-from ragents.rag.answering import DECLINED, answer_from_sources, check_citations
+from ragents.rag.answering import answer_from_sources, check_citations
 from ragents.rag.confidence import confidence_of
+from ragents.rag.prompt import DECLINED
 from ragents.rag.store.types import VectorStore
 from ragents.rag.types import RAGResponse, Source
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ragents.agents.budget import Budget
 from ragents.errors import ModelUnavailable
 from ragents.llm.client import LLMClient
-from ragents.rag.answering import recent, usage_of
+from ragents.rag.prompt import recent
 
 log = logging.getLogger(__name__)
 
@@ -109,12 +109,12 @@ async def form_of_model(
     budget.check()
     asked = [SystemMessage(PROMPT), *recent(history), HumanMessage(question)]
     try:
-        message, _ = await llm.generate(asked, max_tokens=600)
+        said = await llm.generate(asked, max_tokens=600, schema=Form)
     except ModelUnavailable as error:
         log.warning("the question is read by rules: %s", error)
         return None
-    budget.charge(usage_of(message))
-    found = JSON_OBJECT.search(message.text)
+    budget.charge(said.usage)
+    found = JSON_OBJECT.search(said.message.text)
     if found is None:
         return None
     try:

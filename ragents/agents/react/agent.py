@@ -34,7 +34,6 @@ from ragents.agents.types import AgentConfig, ThreadKey, Turn
 from ragents.errors import BudgetExceeded, ModelUnavailable
 from ragents.llm.client import LLMClient
 from ragents.llm.extractive import extractive_client
-from ragents.rag.answering import usage_of
 from ragents.rag.confidence import confidence_of
 from ragents.rag.engine import RAGEngine
 from ragents.rag.types import RAGResponse
@@ -125,23 +124,21 @@ class ReactAgent(LangGraphAgent):
     async def _reason_by_model(self, state: ReactState, found: RAGResponse, turn: Turn) -> ReactState:
         last = self._steps_left(state) < STEPS_TO_ACT
         budget, started = turn.budget, time.perf_counter()
-        prompt = build_prompt(state["messages"], last=last)
+        room = self.llm.prompt_tokens(turn.max_tokens)
+        prompt = build_prompt(state["messages"], last=last, room=None if room is None else room - self.tools.tokens)
         try:
             async with asyncio.timeout(seconds_to_ask(budget)):
-                message, model = await self.llm.generate(prompt, max_tokens=turn.max_tokens, tools=self.tools.schemas)
+                said = await self.llm.generate(prompt, max_tokens=turn.max_tokens, tools=self.tools.schemas)
         except TimeoutError:
             return {"stopped": f"the turn has taken its {budget.seconds:g} s; this is what is known so far"}
         stopped = f"stopped after {self.config.max_steps} steps; this is what is known so far" if last else ""
-        message = with_sound_calls(message, state["messages"])
+        message = with_sound_calls(said.message, state["messages"])
         try:
-            budget.charge(usage_of(message))
+            budget.charge(said.usage)
         except BudgetExceeded as error:  # an answer that is paid for is given
             stopped = f"{error}; this is what is known so far" if message.tool_calls else stopped
-        usage, timings = (
-            found.usage + usage_of(message),
-            with_ms(found.timings, "generate_ms", time.perf_counter() - started),
-        )
-        response = stored(replace(found, model=model, usage=usage, timings=timings))
+        timings = with_ms(found.timings, "generate_ms", time.perf_counter() - started)
+        response = stored(replace(found, model=said.model, usage=found.usage + said.usage, timings=timings))
         if not message.tool_calls:
             return {"response": response, "stopped": stopped, "draft": message.text.strip()}
         if stopped:  # calls that will not be run are not stored: no model takes a call without its result
@@ -169,18 +166,19 @@ class ReactAgent(LangGraphAgent):
         results = await asyncio.gather(
             *(self._call(message, n, found, runtime.context) for n in range(len(calls))), return_exceptions=True
         )
-        messages, sources = list[BaseMessage](), found.sources
+        messages, sources, usage = list[BaseMessage](), found.sources, found.usage
         for call, result in zip(calls, results, strict=True):
             if isinstance(result, BaseException):
                 raise result  # now that all have ended: no tool is torn from its work by another's failure
             text, sources = rendered(result, sources)
+            usage += result.usage
             status: Literal["error", "success"] = "error" if result.failed else "success"
             messages.append(ToolMessage(text, tool_call_id=call["id"], name=call["name"], status=status))
         timings = with_ms(found.timings, "retrieve_ms", time.perf_counter() - started)
         # A question that leans on the conversation has few words of its own: what was searched for has them.
         asked = [found.query, *(str(call["args"]["query"]) for call in calls if "query" in call["args"])]
         confidence = max(confidence_of(text, sources) for text in asked)
-        response = replace(found, sources=sources, confidence=confidence, timings=timings)
+        response = replace(found, sources=sources, confidence=confidence, usage=usage, timings=timings)
         return {"messages": messages, "response": stored(response)}
 
     async def _call(self, message: BaseMessage, n: int, found: RAGResponse, turn: Turn) -> ToolResult:

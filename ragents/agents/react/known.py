@@ -7,7 +7,8 @@ from langchain_core.messages import BaseMessage, ToolMessage
 
 from ragents.agents.rewriting import standalone
 from ragents.llm.client import LLMClient
-from ragents.rag.answering import DECLINED, answer_from_sources, check_citations, quote_from
+from ragents.rag.answering import answer_from_sources, check_citations, quote_from
+from ragents.rag.prompt import DECLINED
 from ragents.rag.types import RAGResponse
 
 MAX_SHOWN_RESULT = 1_000
@@ -56,8 +57,7 @@ class Known:
             asked, llm=llm, min_confidence=self.min_confidence, history=history, max_tokens=max_tokens
         )
         answer = "\n\n".join(part for part in (answered.answer, self.results_text) if part)
-        usage = self.found.usage + answered.usage
-        return replace(answered, query=self.found.query, answer=answer, usage=usage)
+        return replace(answered, query=self.found.query, answer=answer)
 
     def in_short(self) -> RAGResponse:
         """At once and without a model: the sentence nearest to the question, or the results of tools."""

@@ -9,7 +9,9 @@ from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, ToolC
 
 from ragents.agents.turns import this_turn
 from ragents.agents.types import ThreadKey
-from ragents.rag.answering import DECLINED, check_citations, recent
+from ragents.llm.usage import TOKENS_PER_MESSAGE, characters_within, estimate_prompt, estimate_tokens
+from ragents.rag.answering import check_citations
+from ragents.rag.prompt import DECLINED, check_room, recent
 
 SYSTEM_PROMPT = """\
 You answer questions with the help of tools. Search the documents before you answer anything they might tell; \
@@ -22,8 +24,10 @@ that the tools gave since the last question.
 LAST_STEP = "\nThis is your last step: call no tool, and answer with what you know now."
 
 UNREADABLE = "__unreadable__"
-MAX_TURN_CHARACTERS = 48_000
+MAX_TURN_TOKENS = 16_000
 LEFT_OUT = "(left out to save room; call the tool again if you need it)"
+LEAST_RESULT = 64
+"""Tokens; where less room is left, a result is left out instead of cut."""
 
 
 def calls_of(message: BaseMessage) -> list[ToolCall]:
@@ -34,11 +38,19 @@ def results_of(messages: Sequence[BaseMessage]) -> list[ToolMessage]:
     return [message for message in messages if isinstance(message, ToolMessage)]
 
 
-def build_prompt(messages: Sequence[BaseMessage], *, last: bool) -> list[BaseMessage]:
-    """The conversation within bounds, then this turn with its tools."""
+def build_prompt(messages: Sequence[BaseMessage], *, last: bool, room: int | None = None) -> list[BaseMessage]:
+    """The conversation within bounds, then this turn with its tools. `room`: tokens for all of it.
+
+    InputError for a question that leaves no room for anything.
+    """
     earlier, turn = this_turn(messages)
-    system = SYSTEM_PROMPT.format(declined=DECLINED) + (LAST_STEP if last else "")
-    return [SystemMessage(system), *map(_unmarked, recent(earlier)), *_within_bounds(turn)]
+    system = SystemMessage(SYSTEM_PROMPT.format(declined=DECLINED) + (LAST_STEP if last else ""))
+    if room is None:
+        return [system, *map(_unmarked, recent(earlier)), *_within_bounds(turn, MAX_TURN_TOKENS)]
+    check_room([system, turn[0]], room)
+    kept = _within_bounds(turn, min(MAX_TURN_TOKENS, room - estimate_prompt([system])))
+    left = room - estimate_prompt([system, *kept])
+    return [system, *map(_unmarked, recent(earlier, room=left)), *kept]
 
 
 def with_sound_calls(message: AIMessage, thread: Sequence[BaseMessage]) -> AIMessage:
@@ -72,11 +84,27 @@ def _unmarked(message: BaseMessage) -> BaseMessage:
     return AIMessage(check_citations(message.text, ())[0]) if message.type == "ai" else message
 
 
-def _within_bounds(turn: Sequence[BaseMessage]) -> list[BaseMessage]:
+def _within_bounds(turn: Sequence[BaseMessage], tokens: int) -> list[BaseMessage]:
     """The oldest results give way, but every call keeps a result."""
-    kept, room = list[BaseMessage](), MAX_TURN_CHARACTERS
+    shortest = ToolMessage(LEFT_OUT, tool_call_id="")
+    room = tokens - estimate_prompt([shortest if isinstance(each, ToolMessage) else each for each in turn])
+    kept = list[BaseMessage]()
     for message in reversed(turn):
-        room -= len(message.text)
-        over = room < 0 and isinstance(message, ToolMessage)
-        kept.append(message.model_copy(update={"content": LEFT_OUT}) if over else message)
+        if isinstance(message, ToolMessage):
+            cut = _cut(message, room + estimate_prompt([shortest]))
+            room -= estimate_prompt([cut]) - estimate_prompt([shortest])
+            kept.append(cut)
+        else:
+            kept.append(message)
     return kept[::-1]
+
+
+def _cut(message: ToolMessage, tokens: int) -> ToolMessage:
+    if estimate_prompt([message]) <= tokens:
+        return message
+    said = tokens - estimate_tokens(LEFT_OUT) - 2 * TOKENS_PER_MESSAGE
+    if said < LEAST_RESULT:
+        return message.model_copy(update={"content": LEFT_OUT})
+    return message.model_copy(
+        update={"content": f"{message.text[: characters_within(message.text, said)]}\n{LEFT_OUT}"}
+    )

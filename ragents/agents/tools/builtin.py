@@ -37,7 +37,7 @@ async def search_documents(
         filters=context.filters,
         use_cache=context.use_cache,
     )
-    return ToolResult(f"Passages found: {len(found.sources) or 'none'}.", found.sources)
+    return ToolResult(f"Passages found: {len(found.sources) or 'none'}.", found.sources, usage=found.usage)
 
 
 async def open_document(

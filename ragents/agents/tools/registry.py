@@ -1,6 +1,7 @@
 """Tools: all that an agent may call, and the one way in which they are run."""
 
 import asyncio
+import json
 import logging
 from collections.abc import Iterable
 from dataclasses import replace
@@ -15,6 +16,7 @@ from ragents.agents.tools.ledger import Ledger
 from ragents.agents.tools.types import Tool, ToolContext, ToolResult
 from ragents.agents.types import ThreadKey
 from ragents.errors import BackendUnavailable, InputError, NotFound
+from ragents.llm.usage import estimate_tokens
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,8 @@ class Tools:
                 raise ValueError(f"tool name {each.name!r}: use at most 64 letters, digits, _ and -")
             self._tools[each.name] = each
         self.schemas: list[dict[str, Any]] = [_schema(each) for each in self._tools.values()]
+        self.tokens = estimate_tokens(json.dumps(self.schemas))
+        """what the schemas take of a prompt, estimated"""
 
     def __contains__(self, name: str) -> bool:
         return name in self._tools

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ragents.agents.tools.types import ToolResult
 from ragents.llm.passages import Passage, fence
-from ragents.rag.answering import origin_of
+from ragents.rag.prompt import origin_of
 from ragents.rag.types import Source
 
 MAX_PASSAGES_TEXT = 8_000

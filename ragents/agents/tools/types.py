@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from ragents.llm.types import Usage
 from ragents.principal import Principal
 from ragents.rag.engine import RAGEngine
 from ragents.rag.filters import Filters
@@ -37,6 +38,8 @@ class ToolResult:
     text: str
     sources: tuple[Source, ...] = ()
     failed: bool = False
+    usage: Usage = field(default_factory=Usage)
+    """what models took on the way"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from ragents.agents.types import AgentAnswer
 from ragents.embeddings import EncodedBatch
+from ragents.llm.failures import Kind
 from ragents.rag.cache import RAGCache
 from ragents.rag.cache.types import Layer, LayerStats
 
@@ -35,6 +36,7 @@ class Metrics:
         self._in_flight = Gauge("rag_in_flight", "Questions being answered", multiprocess_mode="livesum")
         self._queue = Gauge("rag_queue_depth", "Questions waiting", multiprocess_mode="livesum")
         self._tokens = Counter("rag_tokens_total", "Tokens by model", ["model", "kind"])
+        self._cost = Counter("rag_cost_usd_total", "What answers cost, in US dollars", ["model"])
         self._errors = Counter("rag_llm_errors_total", "Failed calls of models", ["kind"])
         self._hits = Counter("rag_cache_hits_total", "Cache hits", ["layer"])
         self._misses = Counter("rag_cache_misses_total", "Cache misses", ["layer"])
@@ -75,7 +77,8 @@ class Metrics:
         for wait_s in batch.waits_s:
             self._batch_wait.labels(batch.kind).observe(wait_s)
 
-    def model_failed(self, kind: str) -> None:
+    def model_failed(self, kind: Kind) -> None:
+        """One call, whether or not a retry or a fallback made it good."""
         self._errors.labels(kind).inc()
 
     def observe_cache(self, cache: RAGCache) -> None:
@@ -101,6 +104,8 @@ class Metrics:
         if response.cached is None:
             self._tokens.labels(response.model, "prompt").inc(response.usage.prompt_tokens)
             self._tokens.labels(response.model, "completion").inc(response.usage.completion_tokens)
+            if response.usage.cost_usd is not None:
+                self._cost.labels(response.model).inc(response.usage.cost_usd)
 
 
 class Outcome:

@@ -11,9 +11,8 @@ from pydantic import BaseModel, Field
 from ragents.config.rag_config import QueryConfig
 from ragents.errors import ModelUnavailable
 from ragents.llm.client import LLMClient
-from ragents.rag.answering import usage_of
+from ragents.llm.types import Usage
 from ragents.rag.query.rules import parts, wordings
-from ragents.rag.types import Usage
 
 log = logging.getLogger(__name__)
 
@@ -76,9 +75,9 @@ async def _ask(question: str, what: str, count: int, llm: LLMClient) -> tuple[li
         HumanMessage(f"<question>\n{question}\n</question>"),
     ]
     try:
-        message, _ = await llm.generate(messages, max_tokens=MAX_TOKENS)
-        usage = usage_of(message)
-        answer: Queries = PydanticOutputParser(pydantic_object=Queries).parse(message.text)
+        said = await llm.generate(messages, max_tokens=MAX_TOKENS, schema=Queries)
+        usage = said.usage
+        answer: Queries = PydanticOutputParser(pydantic_object=Queries).parse(said.message.text)
     except (ModelUnavailable, OutputParserException) as error:
         log.info("%s are left to rules: %s", what, type(error).__name__)
         return None, usage

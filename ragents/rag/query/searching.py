@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from ragents.errors import BackendUnavailable
+from ragents.llm.types import Usage
 from ragents.rag.query.planning import Plan
-from ragents.rag.types import Source, Usage
+from ragents.rag.types import Source
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,5 @@
 """The agent that corrects itself: by rules without a generative model, and whatever a generative one answers."""
 
-import asyncio
 import json
 from typing import Any
 
@@ -18,9 +17,9 @@ from ragents.agents.langgraph_base import thread_config
 from ragents.agents.rewriting import other_queries, standalone
 from ragents.errors import ModelUnavailable, NotFound
 from ragents.principal import ANONYMOUS
-from ragents.rag.answering import DECLINED
+from ragents.rag.prompt import DECLINED
 from ragents.rag.types import Source
-from tests.doubles import ScriptedChatModel, make_engine
+from tests.doubles import ScriptedChatModel, hanging_model, make_engine
 
 QUESTION = "Where does adaptive batching sit?"
 ENOUGH = json.dumps({"relevant": [1], "enough": True})
@@ -80,11 +79,7 @@ async def test_out_of_tokens_it_answers_without_another_paid_call() -> None:
 
 
 async def test_out_of_time_it_answers_without_its_model() -> None:
-    class Slow(ScriptedChatModel):
-        async def _agenerate(self, *args: Any, **kwargs: Any) -> Any:
-            await asyncio.Event().wait()
-
-    agent = LangGraphRAGAgent(llm_client=Slow(responses=[]), rag_engine=await make_engine())
+    agent = LangGraphRAGAgent(llm_client=hanging_model(), rag_engine=await make_engine())
     answer = await agent.process_message(QUESTION, turn=Turn(budget=Budget(seconds=0.2)))
     assert answer.answer.startswith("Adaptive batching sits at the encoder")
     assert "0.2 s" in answer.response.notes[0]

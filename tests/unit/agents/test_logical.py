@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
-from langchain_core.outputs import ChatGeneration, ChatResult
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
@@ -24,11 +22,12 @@ from ragents.agents.logical.operands import stems
 from ragents.agents.logical.rules import form_of_rules
 from ragents.config import RAGConfig
 from ragents.errors import BudgetExceeded, InputError
+from ragents.llm.types import Usage
 from ragents.principal import ANONYMOUS
-from ragents.rag.answering import DECLINED
 from ragents.rag.engine import RAGEngine
-from ragents.rag.types import RAGResponse, Usage
-from tests.doubles import add_document, make_engine
+from ragents.rag.prompt import DECLINED
+from ragents.rag.types import RAGResponse
+from tests.doubles import WholeChatModel, add_document, make_engine
 
 DOCUMENTS = {
     "contract.md": [
@@ -49,17 +48,22 @@ DOCUMENTS = {
 TWO_DATES = "How many days lie between the two dates?"
 
 
-class Scripted(FakeListChatModel):
+class Scripted(WholeChatModel):
     """Says its lines in order, keeps what it was asked, and counts ten tokens a call."""
 
-    responses: list[str]
-    asked: list[list[BaseMessage]] = []
+    def __init__(self, responses: list[str]) -> None:
+        super().__init__(respond=self._say)
+        self._lines, self._asked = responses, list[list[BaseMessage]]()
 
-    async def _agenerate(self, messages: list[BaseMessage], *_: object, **__: object) -> ChatResult:
-        said = self.responses[len(self.asked)]
-        self.asked.append(messages)
+    @property
+    def asked(self) -> list[list[BaseMessage]]:
+        return self._asked
+
+    async def _say(self, messages: list[BaseMessage]) -> AIMessage:
+        said = self._lines[len(self._asked)]
+        self._asked.append(messages)
         usage: Any = {"input_tokens": 5, "output_tokens": 5, "total_tokens": 10}
-        return ChatResult(generations=[ChatGeneration(message=AIMessage(said, usage_metadata=usage))])
+        return AIMessage(said, usage_metadata=usage)
 
 
 async def make_filled_engine() -> RAGEngine:
@@ -384,7 +388,7 @@ FORM = {
 
 
 async def test_a_model_fills_in_the_form_and_the_values_come_from_sources() -> None:
-    model = Scripted(responses=[f"Here it is:\n```json\n{json.dumps(FORM)}\n```"], asked=[])
+    model = Scripted(responses=[f"Here it is:\n```json\n{json.dumps(FORM)}\n```"])
     thread = Thread(await make_agent(model))
     turn = Turn()
     response = await thread.ask("Take contract.md: signing to end in January, in days, please", turn=turn)
@@ -412,14 +416,14 @@ async def test_a_model_fills_in_the_form_and_the_values_come_from_sources() -> N
     ],
 )
 async def test_a_form_that_is_garbage_or_brings_values_along_gives_way_to_the_rules(garbage: str) -> None:
-    agent = await make_agent(Scripted(responses=[garbage], asked=[]))
+    agent = await make_agent(Scripted(responses=[garbage]))
     response = await answered("What is 15 % of the budget?", agent=agent)
     assert (response.answer or "").endswith("15 % of 80000 EUR is 12000 EUR.")
 
 
 async def test_a_model_answers_what_is_not_computed_and_sees_all_parts() -> None:
     form = {"intent": "lookup", "sub_questions": ["What is adaptive batching?", "What does the cat do?"]}
-    model = Scripted(responses=[json.dumps(form), "At the encoder [1], and it sleeps [2] [9]."], asked=[])
+    model = Scripted(responses=[json.dumps(form), "At the encoder [1], and it sleeps [2] [9]."])
     turn = Turn()
     thread = Thread(await make_agent(model))
     response = await thread.ask("Batching, and the cat?", turn=turn)
@@ -430,28 +434,28 @@ async def test_a_model_answers_what_is_not_computed_and_sees_all_parts() -> None
 
 
 async def test_a_calculation_asks_no_model() -> None:
-    model = Scripted(responses=[], asked=[])
+    model = Scripted(responses=[])
     assert (await answered("What is 2 + 2?", agent=await make_agent(model))).answer == "2 + 2 = 4"
     assert model.asked == []
 
 
 async def test_replying_asks_no_model_a_second_time() -> None:
     form = {"intent": "compute", "operation": "days_between", "missing": ["document"], "sub_questions": [TWO_DATES]}
-    model = Scripted(responses=[json.dumps(form)], asked=[])
+    model = Scripted(responses=[json.dumps(form)])
     response = await answered(TWO_DATES, "contract.md", agent=await make_agent(model))
     assert (response.answer or "").endswith("308 days.")
     assert len(model.asked) == 1
 
 
 async def test_computing_goes_on_without_the_model() -> None:
-    model = Scripted(responses=[], asked=[])  # fails when it is asked
+    model = Scripted(responses=[])  # fails when it is asked
     response = await answered("What is 15 % of the budget?", agent=await make_agent(model))
     assert (response.answer or "").endswith("12000 EUR.")
 
 
 async def test_a_turn_that_ends_early_leaves_no_answer_of_the_turn_before() -> None:
     form = {"intent": "lookup", "sub_questions": ["What is adaptive batching?"]}
-    thread = Thread(await make_agent(Scripted(responses=[json.dumps(form)], asked=[])))
+    thread = Thread(await make_agent(Scripted(responses=[json.dumps(form)])))
     await thread.ask("What is 2 + 2?")
     with pytest.raises(BudgetExceeded):
         await thread.ask("Adaptive batching?", turn=Turn(budget=Budget(tokens=11, seconds=1, spent=Usage(2))))
@@ -463,7 +467,7 @@ async def test_a_turn_that_ends_early_leaves_no_answer_of_the_turn_before() -> N
 @pytest.mark.parametrize(("tokens", "calls"), [(10, 1), (20, 2)])
 async def test_a_budget_that_runs_out_is_raised(tokens: int, calls: int) -> None:
     form = {"intent": "lookup", "sub_questions": ["What is adaptive batching?"]}
-    model = Scripted(responses=[json.dumps(form), "At the encoder [1]."], asked=[])
+    model = Scripted(responses=[json.dumps(form), "At the encoder [1]."])
     thread = Thread(await make_agent(model))
     with pytest.raises(BudgetExceeded):
         await thread.ask("Adaptive batching?", turn=Turn(budget=Budget(tokens=tokens)))

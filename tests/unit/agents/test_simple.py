@@ -1,11 +1,8 @@
 """The simple agent on threads, and turns that come from the cache."""
 
-import asyncio
-
 import pytest
-from langchain_core.language_models import FakeListChatModel
+from langchain_core.language_models import BaseChatModel, FakeListChatModel
 from langchain_core.messages import BaseMessage
-from langchain_core.outputs import ChatResult
 from langgraph.checkpoint.memory import InMemorySaver
 
 from ragents.agents import AgentConfig, Turn
@@ -17,27 +14,12 @@ from ragents.agents.table import AGENTS
 from ragents.errors import InputError, ModelUnavailable
 from ragents.llm.client import LLMClient
 from ragents.principal import ANONYMOUS, Principal
-from tests.doubles import add_document, make_cache, make_engine
+from tests.doubles import WholeChatModel, add_document, broken_model, hanging_model, make_cache, make_engine
 
 QUESTION = "Where does adaptive batching sit?"
 
 
-class Hanging(FakeListChatModel):
-    responses: list[str] = []
-
-    async def _agenerate(self, messages: list[BaseMessage], *_: object, **__: object) -> ChatResult:
-        await asyncio.Event().wait()
-        raise AssertionError
-
-
-class Broken(FakeListChatModel):
-    responses: list[str] = []
-
-    async def _agenerate(self, messages: list[BaseMessage], *_: object, **__: object) -> ChatResult:
-        raise ConnectionError
-
-
-async def make_agent(model: FakeListChatModel | None = None, *, turn_timeout_s: float = 20) -> LangGraphAgent:
+async def make_agent(model: BaseChatModel | None = None, *, turn_timeout_s: float = 20) -> LangGraphAgent:
     engine = await make_engine()
     assert engine.llm is not None
     return SimpleAgent(
@@ -54,7 +36,7 @@ async def make_conversations() -> Conversations:
 
 
 async def test_a_turn_that_takes_too_long_ends() -> None:
-    agent = await make_agent(Hanging(), turn_timeout_s=0.05)
+    agent = await make_agent(hanging_model(), turn_timeout_s=0.05)
     answer = await agent.process_message(QUESTION, thread_id="t")
     assert "0.05 s" in answer.response.notes[-1]
     assert "batching.md" in answer.answer, "what was found is told"
@@ -65,7 +47,7 @@ async def test_a_turn_that_takes_too_long_ends() -> None:
 
 
 async def test_a_model_that_fails_is_unavailable() -> None:
-    agent = await make_agent(Broken())
+    agent = await make_agent(broken_model(ConnectionError()))
     with pytest.raises(ModelUnavailable):
         await agent.process_message(QUESTION)
 
@@ -95,12 +77,11 @@ async def test_a_thread_keeps_its_turns_and_belongs_to_its_principal() -> None:
 async def test_the_model_sees_the_conversation_so_far() -> None:
     seen: list[list[BaseMessage]] = []
 
-    class Recording(FakeListChatModel):
-        async def _agenerate(self, messages: list[BaseMessage], *args: object, **kwargs: object) -> ChatResult:
-            seen.append(messages)
-            return await super()._agenerate(messages)
+    async def respond(messages: list[BaseMessage]) -> str:
+        seen.append(messages)
+        return "one"
 
-    agent = await make_agent(Recording(responses=["one", "two"]))
+    agent = await make_agent(WholeChatModel(respond=respond))
     for question in (QUESTION, "And why is adaptive batching there?"):
         await agent.process_message(question, thread_id="t")
     assert [m.type for m in seen[1]] == ["system", "human", "ai", "human"]

@@ -4,38 +4,22 @@ import asyncio
 
 import pytest
 from langchain_core.language_models import FakeListChatModel
-from langchain_core.messages import BaseMessage, HumanMessage
-from langchain_core.outputs import ChatResult
+from langchain_core.messages import HumanMessage
 
 from ragents.errors import ConfigError, ModelUnavailable
-from ragents.llm import ModelConfig, create_chat_model
+from ragents.llm import ModelConfig
 from ragents.llm.client import LLMClient, NamedModel
+from tests.doubles import broken_model, hanging_model
 
 ASK = [HumanMessage("hello")]
 
 
-class Broken(FakeListChatModel):
-    responses: list[str] = []
-
-    async def _agenerate(self, messages: list[BaseMessage], *_: object, **__: object) -> ChatResult:
-        raise RuntimeError("http://10.0.0.1:8000 said sk-secret")
-
-
-class Hanging(FakeListChatModel):
-    responses: list[str] = []
-
-    async def _agenerate(self, messages: list[BaseMessage], *_: object, **__: object) -> ChatResult:
-        await asyncio.Event().wait()
-        raise AssertionError
-
-
-async def no_embedding(texts: object) -> object:
-    raise AssertionError
+SECRET = RuntimeError("http://10.0.0.1:8000 said sk-secret")
 
 
 async def test_a_failure_is_named_without_the_servers_words() -> None:
     with pytest.raises(ModelUnavailable) as error:
-        await LLMClient.of(Broken(), name="main").generate(ASK)
+        await LLMClient.of(broken_model(SECRET), name="main").generate(ASK)
     assert "main: failed (RuntimeError)" in str(error.value)
     assert "secret" not in str(error.value)
     assert "10.0.0.1" not in str(error.value)
@@ -43,17 +27,19 @@ async def test_a_failure_is_named_without_the_servers_words() -> None:
 
 async def test_a_hanging_model_is_cut_off() -> None:
     with pytest.raises(ModelUnavailable, match="main: timed out"):
-        await LLMClient.of(Hanging(), name="main", timeout_s=0.05).generate(ASK)
+        await LLMClient.of(hanging_model(), name="main", timeout_s=0.05).generate(ASK)
 
 
 async def test_a_fallback_answers_under_its_own_name() -> None:
-    client = LLMClient([NamedModel("main", Broken()), NamedModel("spare", FakeListChatModel(responses=["hi"]))])
-    message, model = await client.generate(ASK)
-    assert (message.content, model) == ("hi", "spare")
+    client = LLMClient(
+        [NamedModel("main", broken_model(SECRET)), NamedModel("spare", FakeListChatModel(responses=["hi"]))]
+    )
+    said = await client.generate(ASK)
+    assert (said.message.content, said.model) == ("hi", "spare")
 
 
 async def test_cancelling_is_not_a_failure_of_the_model() -> None:
-    task = asyncio.create_task(LLMClient.of(Hanging()).generate(ASK))
+    task = asyncio.create_task(LLMClient.of(hanging_model()).generate(ASK))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -62,7 +48,12 @@ async def test_cancelling_is_not_a_failure_of_the_model() -> None:
 
 def test_an_unknown_provider_is_refused_with_the_choices() -> None:
     with pytest.raises(ConfigError, match="'magic'.*'extractive'"):
-        create_chat_model(ModelConfig(provider="magic"), embed=no_embedding)  # type: ignore[arg-type]
+        LLMClient(ModelConfig(provider="magic", model_name="m"))
+
+
+def test_a_provider_that_is_not_installed_is_refused_with_the_package() -> None:
+    with pytest.raises(ConfigError, match="pip install langchain-anthropic"):
+        LLMClient(ModelConfig(provider="anthropic", model_name="m"))
 
 
 @pytest.mark.parametrize(
@@ -71,4 +62,4 @@ def test_an_unknown_provider_is_refused_with_the_choices() -> None:
 )
 def test_an_openai_model_without_key_or_name_is_refused(settings: dict[str, str], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        create_chat_model(ModelConfig(provider="openai", **settings), embed=no_embedding)  # type: ignore[arg-type]
+        LLMClient(ModelConfig(provider="openai", **settings))  # type: ignore[arg-type]

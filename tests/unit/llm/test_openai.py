@@ -1,99 +1,91 @@
-"""An OpenAI-compatible server, over real HTTP: what is sent, what comes back, and what failures become."""
+"""OpenAI-compatible servers, over real HTTP: what is sent to which, and what comes back."""
 
-import asyncio
-import socket
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import uvicorn
 from langchain_core.messages import HumanMessage
-from pydantic import SecretStr
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from pydantic import BaseModel, SecretStr
 
-from ragents.errors import ModelUnavailable
-from ragents.llm import ModelConfig, create_chat_model
+from benchmarks.mock_llm import MockLLM, open_mock_llm
+from benchmarks.mock_llm.types import Step
+from ragents.errors import ConfigError, ModelUnavailable
 from ragents.llm.client import LLMClient
+from ragents.llm.salt import asked_by
+from ragents.llm.types import ModelConfig, Price
 from ragents.rag.answering import answer_from_sources
 from ragents.rag.types import RAGResponse, Source
 
-
-class ModelServer:
-    """Answers chat completions with `content`, or with `status` when it is not 200."""
-
-    def __init__(self) -> None:
-        self.content, self.status = "It sits at the encoder [1]. Or elsewhere [7].", 200
-        self.requests: list[tuple[dict[str, Any], str]] = []
-        self.url = ""
-
-    async def complete(self, request: Request) -> Response:
-        self.requests.append((await request.json(), request.headers.get("authorization", "")))
-        if self.status != 200:
-            return JSONResponse({"error": {"message": "internal words"}}, self.status)
-        message = {"role": "assistant", "content": self.content}
-        usage = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
-        choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
-        return JSONResponse(
-            {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": choices, "usage": usage}
-        )
+ASK = [HumanMessage("hello")]
 
 
-@pytest.fixture
-async def server() -> AsyncIterator[ModelServer]:
-    model = ModelServer()
-    app = Starlette(routes=[Route("/v1/chat/completions", model.complete, methods=["POST"])])
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        model.url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-        runner = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
-        task = asyncio.create_task(runner.serve(sockets=[listener]))
-        while not runner.started:
-            await asyncio.sleep(0.01)
-        yield model
-        runner.should_exit = True
-        await task
+@pytest.fixture(scope="module")
+def mock() -> Iterator[MockLLM]:
+    with open_mock_llm() as opened:
+        yield opened
 
 
-def client(server: ModelServer, **settings: Any) -> LLMClient:
-    config = ModelConfig(provider="openai", model_name="my-model", base_url=server.url, temperature=0.1, **settings)
-
-    async def embed(texts: object) -> Any:
-        raise AssertionError
-
-    return LLMClient.of(create_chat_model(config, embed=embed), name=config.model_name, timeout_s=10)
+def client(mock: MockLLM, provider: str = "openai", **settings: Any) -> LLMClient:
+    return LLMClient(ModelConfig(provider=provider, model_name="my-model", base_url=mock.url, **settings))
 
 
-async def test_a_server_that_fails_is_unavailable_without_its_words(server: ModelServer) -> None:
-    server.status = 400
+class Shape(BaseModel):
+    corners: int
+
+
+async def test_a_server_that_refuses_is_named_without_its_words(mock: MockLLM) -> None:
+    mock.play(Step(fault="500"))
     with pytest.raises(ModelUnavailable) as error:
-        await client(server).generate([HumanMessage("hello")])
-    assert "my-model: answered with status 400" in str(error.value)
-    assert "internal words" not in str(error.value)
+        await client(mock, max_retries=0).generate(ASK)
+    assert "my-model: answered with status 500" in str(error.value)
+    assert "words of the server" not in str(error.value)
 
 
-async def test_an_overloaded_server_is_asked_again(server: ModelServer) -> None:
-    server.status = 503
-    with pytest.raises(ModelUnavailable, match="503"):
-        await client(server).generate([HumanMessage("hello")])
-    assert len(server.requests) == 3
-
-
-async def test_passages_and_question_are_sent_and_the_answer_is_checked(server: ModelServer) -> None:
+async def test_passages_and_question_are_sent_and_the_answer_is_checked(mock: MockLLM) -> None:
+    mock.play(Step(content="It sits at the encoder [1]. Or elsewhere [7]."))
     source = Source("c1", "d1", "a.md", "Architecture", "Batching sits at the encoder. It is sorted.", 1.0, page=3)
     found = RAGResponse("Where does batching sit?", (source,), confidence=0.9)
-    answered = await answer_from_sources(
-        found, llm=client(server, api_key=SecretStr("sk-1")), min_confidence=0.3, max_tokens=50
-    )
+    llm = client(mock, api_key=SecretStr("sk-1"), temperature=0.1, price=Price(prompt=1.0, completion=10.0))
+    answered = await answer_from_sources(found, llm=llm, min_confidence=0.3, max_tokens=50)
     assert answered.answer == "It sits at the encoder [1]. Or elsewhere."
     assert answered.citations[0].quote == "Batching sits at the encoder."
-    assert (answered.usage.prompt_tokens, answered.usage.completion_tokens) == (11, 7)
-    sent, authorization = server.requests[0]
-    assert authorization == "Bearer sk-1"
-    assert (sent["model"], sent["temperature"]) == ("my-model", 0.1)
-    assert sent.get("max_tokens", sent.get("max_completion_tokens")) == 50
+    assert answered.usage.completion_tokens == 9
+    assert answered.usage.cost_usd == pytest.approx((answered.usage.prompt_tokens + 9 * 10) / 1e6)
+    sent, headers = mock.seen.requests[0], mock.seen.headers[0]
+    assert headers["authorization"] == "Bearer sk-1"
+    assert (sent["model"], sent["temperature"], sent["max_tokens"]) == ("my-model", 0.1, 50)
     assert 'from="Architecture, page 3"' in sent["messages"][-1]["content"]
     assert sent["messages"][-1]["content"].endswith("Question: Where does batching sit?")
     assert set(sent["messages"][-1]) == {"role", "content"}
+
+
+async def test_fields_of_vllm_go_to_vllm_alone(mock: MockLLM) -> None:
+    mock.play()
+    for provider in ("openai", "vllm"):
+        await client(mock, provider).generate(ASK, schema=Shape)
+    plain, salted = mock.seen.requests
+    assert set(salted) - set(plain) == {"cache_salt", "response_format"}
+    assert salted["response_format"]["json_schema"]["schema"]["required"] == ["corners"]
+
+
+async def test_each_tenant_has_a_salt_of_its_own_that_does_not_name_it(mock: MockLLM) -> None:
+    mock.play()
+    llm = client(mock, "vllm", cache_salt_key=SecretStr("k"), extra={"extra_body": {"min_p": 0.1}})
+    for tenant in ("acme", "acme", "globex"):
+        with asked_by(tenant):
+            await llm.generate(ASK)
+    salts = [request["cache_salt"] for request in mock.seen.requests]
+    assert salts[0] == salts[1] != salts[2]
+    assert "acme" not in salts[0]
+    assert mock.seen.requests[0]["min_p"] == 0.1, "what the settings add stays"
+
+
+async def test_a_schema_is_sent_where_the_settings_say_so(mock: MockLLM) -> None:
+    mock.play()
+    await client(mock, structured_output=True).generate(ASK, schema=Shape)
+    assert mock.seen.requests[0]["response_format"]["type"] == "json_schema"
+
+
+def test_vllm_without_an_address_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"llm\.base_url"):
+        LLMClient(ModelConfig(provider="vllm", model_name="m"))

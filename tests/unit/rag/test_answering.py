@@ -4,7 +4,8 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage
 
 from ragents.llm.client import LLMClient
-from ragents.rag.answering import DECLINED, answer_from_sources, build_prompt, check_citations, recent
+from ragents.rag.answering import answer_from_sources, check_citations
+from ragents.rag.prompt import DECLINED, build_prompt, recent
 from ragents.rag.types import RAGResponse, Source
 
 

@@ -1,0 +1,43 @@
+"""What the mock is told to do, and what it has seen."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+Fault = Literal[
+    "429", "500", "503", "reset", "hang", "hang_midway", "reset_midway", "garbage", "garbage_midway", "empty", "no_done"
+]
+"""429 (with Retry-After), 500, 503: that status. reset: the connection is cut at once. hang: nothing is ever said.
+..._midway: after the first tokens. garbage: no JSON. empty: an answer without a choice. no_done: the stream ends
+without its last line."""
+
+
+class ToolCall(BaseModel):
+    name: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+
+class Step(BaseModel):
+    """One answer. `content` words come one by one; `tool_calls` instead of content where there are any."""
+
+    content: str = "The passages tell. [1]"
+    tool_calls: list[ToolCall] = Field(default_factory=list)
+    fault: Fault | None = None
+    retry_after_s: float | None = None
+
+
+class Script(BaseModel):
+    """`steps` are taken in order, and the last one again and again. Times in seconds."""
+
+    steps: list[Step] = Field(default_factory=lambda: [Step()])
+    first_token_s: float = Field(default=0.0, ge=0)
+    between_tokens_s: float = Field(default=0.0, ge=0)
+
+
+class Seen(BaseModel):
+    """Requests in the order of their arrival; how many streams the caller left, and how many ended."""
+
+    requests: list[dict[str, Any]] = Field(default_factory=list)
+    headers: list[dict[str, str]] = Field(default_factory=list)
+    hung_up: int = 0
+    ended: int = 0
