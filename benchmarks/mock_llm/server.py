@@ -37,7 +37,7 @@ class MockLLM:
         self.seen, self._taken = Seen(), 0
 
     def wait_for(self, name: str, count: int = 1, timeout_s: float = 10.0) -> bool:
-        """Whether `hung_up` or `ended` has come to `count` in time."""
+        """Whether `begun`, `hung_up` or `ended` has come to `count` in time."""
         with self._changed:
             return self._changed.wait_for(lambda: getattr(self.seen, name) >= count, timeout_s)
 
@@ -61,6 +61,7 @@ class MockLLM:
         return JSONResponse(_whole(step, body))
 
     async def _stream(self, step: Step, body: dict[str, Any]) -> AsyncIterator[str]:
+        self._count("begun")
         try:
             await asyncio.sleep(self.script.first_token_s)
             for said, delta in enumerate(_deltas(step), start=1):

@@ -35,9 +35,10 @@ class Script(BaseModel):
 
 
 class Seen(BaseModel):
-    """Requests in the order of their arrival; how many streams the caller left, and how many ended."""
+    """Requests in the order of their arrival; how many streams began, were left by the caller, and ended."""
 
     requests: list[dict[str, Any]] = Field(default_factory=list)
     headers: list[dict[str, str]] = Field(default_factory=list)
+    begun: int = 0
     hung_up: int = 0
     ended: int = 0

@@ -30,6 +30,7 @@ class SimpleAgent(LangGraphAgent):
         return graph
 
     async def _retrieve(self, state: AgentState, runtime: Runtime[Turn]) -> AgentState:
+        runtime.stream_writer({"status": "searching"})
         turn = runtime.context
         found = await self.engine.retrieve(
             str(state["messages"][-1].content),
@@ -43,6 +44,7 @@ class SimpleAgent(LangGraphAgent):
         return {"response": stored(fits)}
 
     async def _answer(self, state: AgentState, runtime: Runtime[Turn]) -> AgentState:
+        runtime.stream_writer({"status": "answering"})
         answered = await answer_from_sources(
             RESPONSE.validate_python(state["response"]),
             llm=self.llm,

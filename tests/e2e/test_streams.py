@@ -10,19 +10,21 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.mock_llm import MockLLM, open_mock_llm
+from benchmarks.mock_llm.types import Script, Step
 from tests.e2e.conftest import Server, StartServer
-from tests.e2e.upstream import Upstream, open_upstream
 
+WORDS = " ".join(f"word{n} [1][9]" for n in range(100))
 QUESTION = {"query": "How is the cache configured?", "use_cache": False}
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with open_upstream() as opened:
+def upstream() -> Iterator[MockLLM]:
+    with open_mock_llm(Script(steps=[Step(content=WORDS)], between_tokens_s=0.02)) as opened:
         yield opened
 
 
-def settings(upstream: Upstream) -> dict[str, str]:
+def settings(upstream: MockLLM) -> dict[str, str]:
     return {
         "RAGENTS_LLM__PROVIDER": "openai",
         "RAGENTS_LLM__BASE_URL": upstream.url,
@@ -47,7 +49,7 @@ def events(response: httpx.Response) -> Iterator[tuple[int, str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def hasty(start_server: StartServer, upstream: Upstream) -> Server:
+def hasty(start_server: StartServer, upstream: MockLLM) -> Server:
     """Without grace."""
     return start_server("streams", **settings(upstream))
 
@@ -55,9 +57,9 @@ def hasty(start_server: StartServer, upstream: Upstream) -> Server:
 @pytest.mark.parametrize("agent_type", ["simple", "langgraph", "react", "logical"])
 @pytest.mark.parametrize("path", ["/query/stream", "/v1/chat/completions"])
 def test_a_client_that_hangs_up_ends_the_call_of_the_model(
-    hasty: Server, upstream: Upstream, path: str, agent_type: str
+    hasty: Server, upstream: MockLLM, path: str, agent_type: str
 ) -> None:
-    begun, hung_up = upstream.begun, upstream.hung_up
+    begun, hung_up = upstream.seen.begun, upstream.seen.hung_up
     body: dict[str, Any] = {**QUESTION, "agent_type": agent_type}
     if path.startswith("/v1"):
         body = {"model": agent_type, "stream": True, "messages": [{"role": "user", "content": QUESTION["query"]}]}
@@ -83,13 +85,13 @@ def test_tokens_come_one_by_one_and_markers_of_nothing_never(hasty: Server) -> N
 
 
 def test_who_comes_back_goes_on_at_any_worker_without_a_second_run(
-    start_server: StartServer, upstream: Upstream
+    start_server: StartServer, upstream: MockLLM
 ) -> None:
     server = start_server(
         "grace", **settings(upstream), RAGENTS_SERVING__RESUME_GRACE_S="10", RAGENTS_SERVING__WORKERS="2"
     )
     for attempt in range(3):  # the balancing of two workers is the kernel's: some of these come to the other one
-        begun, ended, run = upstream.begun, upstream.ended, str(uuid.uuid4())
+        begun, ended, run = upstream.seen.begun, upstream.seen.ended, str(uuid.uuid4())
         with httpx.stream(
             "POST", f"{server.url}/query/stream", json=QUESTION, headers={"X-Request-ID": run}, timeout=20
         ) as response:
@@ -108,7 +110,7 @@ def test_who_comes_back_goes_on_at_any_worker_without_a_second_run(
         told = "".join(data["text"] for _, name, data in seen if name == "token")
         assert seen[-1][1] == "done"
         assert told == seen[-1][2]["answer"]
-        assert (upstream.begun, upstream.ended) == (begun + 1, ended + 1)
+        assert (upstream.seen.begun, upstream.seen.ended) == (begun + 1, ended + 1)
 
 
 def test_a_run_that_nobody_comes_back_for_is_not_found(hasty: Server, tmp_path: Path) -> None:
