@@ -57,7 +57,15 @@ class MockLLM:
                 return Response("<html>not what you think</html>", media_type="application/json")
         if body.get("stream"):
             return StreamingResponse(self._stream(step, body), media_type="text/event-stream")
-        await asyncio.sleep(self.script.first_token_s + self.script.between_tokens_s * len(step.content.split()))
+        self._count("begun")
+        try:
+            await asyncio.sleep(self.script.first_token_s + self.script.between_tokens_s * len(step.content.split()))
+        except asyncio.CancelledError:
+            self._count("hung_up")
+            raise
+        if step.fault in ("hang_midway", "reset_midway", "garbage_midway"):
+            return StreamingResponse(_half(step, body), media_type="application/json")
+        self._count("ended")
         return JSONResponse(_whole(step, body))
 
     async def _stream(self, step: Step, body: dict[str, Any]) -> AsyncIterator[str]:
@@ -117,6 +125,10 @@ def create_app(mock: MockLLM) -> FastAPI:
         mock.script, mock.seen, mock._taken = told, Seen(), 0
         return told
 
+    @app.get("/readyz")
+    async def ready() -> dict[str, bool]:
+        return {"ready": True}
+
     @app.get("/_seen")
     async def seen() -> Seen:
         return mock.seen
@@ -150,6 +162,17 @@ async def _cut() -> AsyncIterator[bytes]:
     """The status line is out, and nothing follows."""
     raise ConnectionResetError
     yield b""
+
+
+async def _half(step: Step, body: dict[str, Any]) -> AsyncIterator[str]:
+    """Half of a whole answer."""
+    text = json.dumps(_whole(step, body))
+    yield text[: len(text) // 2]
+    match step.fault:
+        case "hang_midway":
+            await asyncio.sleep(HANG_S)
+        case "reset_midway":
+            raise ConnectionResetError
 
 
 def _deltas(step: Step) -> Iterator[dict[str, Any]]:

@@ -23,8 +23,8 @@ from pydantic import TypeAdapter
 from ragents.agents.speech import Speech
 from ragents.agents.types import AgentAnswer, AgentConfig, AgentEvent, Pending, ThreadKey, Turn, new_thread_id
 from ragents.errors import BudgetExceeded, Conflict
+from ragents.llm.asked import asked_by
 from ragents.llm.client import LLMClient
-from ragents.llm.salt import asked_by
 from ragents.principal import Principal
 from ragents.rag.engine import RAGEngine
 from ragents.rag.types import RAGResponse
@@ -213,7 +213,7 @@ class LangGraphAgent(ABC):
         state: dict[str, Any] = dict(given) if isinstance(given, dict) else {}
         interrupts: Sequence[Interrupt] = ()
         try:
-            with asked_by(turn.principal.tenant):
+            with asked_by(turn.principal.tenant, read_along=speech is not None):
                 async with asyncio.timeout(budget.seconds * GRACE):
                     async for mode, part in self.graph.astream(
                         given,

@@ -35,8 +35,8 @@ def create_chat_models(config: ModelConfig, *, embed: EmbedTexts | None = None) 
 
 def create_named_model(config: ModelConfig, *, embed: EmbedTexts | None = None) -> "NamedModel":
     """What LLMClient asks, with the times, the retries and the window of `config`."""
+    from ragents.llm.asked import create_salt  # noqa: PLC0415
     from ragents.llm.endpoints import NamedModel  # noqa: PLC0415
-    from ragents.llm.salt import create_salt  # noqa: PLC0415
 
     model, *others = create_chat_models(config, embed=embed)
     extractive, vllm = config.provider == "extractive", config.provider == "vllm"

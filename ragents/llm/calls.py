@@ -1,4 +1,4 @@
-"""One question to one model: streamed, with a time for the first token and one for all of them."""
+"""One question to one model: in pieces for a reader, else whole; with a time for the first piece and one for all."""
 
 import asyncio
 import json
@@ -15,8 +15,10 @@ from langchain_core.messages import (
     ToolCallChunk,
     message_chunk_to_message,
 )
+from langchain_core.messages.ai import add_ai_message_chunks
 from pydantic import BaseModel
 
+from ragents.llm.asked import READ_ALONG
 from ragents.llm.endpoints import NamedModel, Replica
 from ragents.llm.failures import FirstTokenTimeout
 
@@ -43,25 +45,35 @@ class Call:
         """Raises CircuitOpen, TimeoutError, and what the provider's library raises."""
         self._last = replica = self.named.next(but=self._last)
         with replica.call() as model:
+            ask = self._in_pieces if READ_ALONG.get() else self._whole
             async with asyncio.timeout(self.named.timeout_s):
-                return await self._streamed(model.bind_tools(self._tools) if self._tools else model)
+                message = await ask(model.bind_tools(self._tools) if self._tools else model)
+        if not (message.content or message.tool_calls or message.invalid_tool_calls):
+            raise ValueError("the model answered with nothing")
+        return message
 
-    async def _streamed(self, model: Any) -> AIMessage:
-        """Streamed in any case, so that a model that says nothing is told from one that says much."""
-        whole: AIMessageChunk | None = None
+    async def _whole(self, model: Any) -> AIMessage:
+        message = await model.ainvoke(self._messages, **self._arguments)
+        if not isinstance(message, AIMessage):
+            raise TypeError(f"the model answered with {type(message).__name__} instead of an AIMessage")
+        return message
+
+    async def _in_pieces(self, model: Any) -> AIMessage:
+        pieces = list[AIMessageChunk]()
         chunks = model.astream(self._messages, **self._arguments)
         try:
-            while (chunk := await self._next(chunks, first=whole is None)) is not None:
+            while (chunk := await self._next(chunks, first=not pieces)) is not None:
                 if isinstance(chunk, AIMessage) and not isinstance(chunk, AIMessageChunk):
                     return chunk  # of a model that does not stream
                 if not isinstance(chunk, AIMessageChunk):
                     raise TypeError(f"the model answered with {type(chunk).__name__} instead of an AIMessage")
-                whole = chunk if whole is None else whole + chunk
+                pieces.append(chunk)
                 self.said_something = self.said_something or bool(chunk.content or chunk.tool_call_chunks)
         finally:
             await chunks.aclose()
-        if whole is None or not (whole.content or whole.tool_calls or whole.invalid_tool_calls):
+        if not pieces:
             raise ValueError("the model answered with nothing")
+        whole = add_ai_message_chunks(*pieces)
         message = message_chunk_to_message(whole)
         if not isinstance(message, AIMessage):
             raise TypeError(f"the model answered with {type(message).__name__} instead of an AIMessage")

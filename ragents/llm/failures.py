@@ -45,7 +45,7 @@ def kind_of(error: BaseException) -> Kind:
             return "circuit_open"
         case OSError():
             return "connection"
-        case ValueError() | TypeError() | KeyError():
+        case ValueError() | TypeError() | LookupError() | AttributeError():  # of libraries that expected something else
             return "malformed"
     status = status_of(error)
     if status == 429:

@@ -64,7 +64,7 @@ class ModelConfig(Config):
     base_urls: list[str] = Field(default_factory=list, description="replicas; the one with the fewest calls is asked")
     api_key: SecretStr | None = None
     connect_timeout_s: float = Field(default=5.0, gt=0)
-    first_token_timeout_s: float = Field(default=30.0, gt=0)
+    first_token_timeout_s: float = Field(default=30.0, gt=0, description="of an answer that is streamed")
     timeout_s: float = Field(default=60.0, gt=0, description="of one call, from the first byte sent to the last token")
     max_retries: int = Field(default=2, ge=0, le=10)
     breaker_failures: int = Field(default=5, ge=1)

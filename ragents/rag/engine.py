@@ -10,8 +10,8 @@ from semantic_text_splitter import TextSplitter
 from ragents.config.rag_config import RAGConfig
 from ragents.embeddings.types import Embedder, Vectors
 from ragents.errors import InputError
+from ragents.llm.asked import asked_by
 from ragents.llm.client import LLMClient
-from ragents.llm.salt import asked_by
 from ragents.llm.types import Usage
 from ragents.principal import ANONYMOUS, Principal
 from ragents.rag.answering import answer_from_sources
@@ -63,7 +63,7 @@ class RAGEngine:
         if self.llm is None:
             raise InputError("this engine was made without a model; pass llm=, or call retrieve()")
         found = await self.retrieve(text, principal=principal, collection=collection, top_k=top_k, filters=filters)
-        with asked_by(principal.tenant):
+        with asked_by(principal.tenant, read_along=False):
             return await answer_from_sources(found, llm=self.llm, min_confidence=self.config.min_confidence)
 
     async def retrieve(
@@ -174,7 +174,7 @@ class RAGEngine:
         async def other(text: str) -> tuple[Source, ...]:
             return (await self._search(replace(deep, text=text), principal=principal))[0]
 
-        with asked_by(principal.tenant):
+        with asked_by(principal.tenant, read_along=False):
             found = await search_all(
                 own(), lambda: plan_queries(asked.text, config, llm=self.llm), other, timeout_s=config.timeout_s
             )

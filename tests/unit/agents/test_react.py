@@ -1,7 +1,6 @@
 """The react agent: bounded whatever its model and its tools do, and never running a side effect twice."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -204,11 +203,10 @@ async def test_an_answer_that_took_the_last_tokens_is_given() -> None:
 
 async def test_a_model_that_takes_all_the_time_is_left_for_what_is_known() -> None:
     class Slow(ScriptedChatModel):
-        async def _astream(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        async def _agenerate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> Any:
             if self.seen:
                 await asyncio.Event().wait()
-            async for chunk in super()._astream(messages, *args, **kwargs):
-                yield chunk
+            return await super()._agenerate(messages, *args, **kwargs)
 
     engine = await make_engine()
     agent = ReactAgent(llm_client=Slow(responses=[SEARCH]), rag_engine=engine)

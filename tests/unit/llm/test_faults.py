@@ -9,12 +9,19 @@ from langchain_core.messages import AIMessage, HumanMessage, InvalidToolCall
 from benchmarks.mock_llm import MockLLM, open_mock_llm
 from benchmarks.mock_llm.types import Step
 from ragents.errors import ModelUnavailable
+from ragents.llm.asked import asked_by
 from ragents.llm.client import LLMClient
 from ragents.llm.types import ModelConfig, Usage
 from tests.doubles import ScriptedChatModel
 
 ASK = [HumanMessage("hello")]
 SECOND = Step(content="second answer")
+
+
+@pytest.fixture(params=[True, False], ids=["in pieces", "whole"])
+def read_along(request: pytest.FixtureRequest) -> Iterator[bool]:
+    with asked_by("", read_along=request.param):
+        yield request.param
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +47,24 @@ def client(*mocks: MockLLM, kinds: list[str] | None = None, **settings: Any) -> 
         ("hang", "timeout"),
     ],
 )
-async def test_what_passes_by_itself_is_tried_again(mock: MockLLM, fault: Any, kind: str) -> None:
+async def test_what_passes_by_itself_is_tried_again(read_along: bool, mock: MockLLM, fault: Any, kind: str) -> None:
     mock.play(Step(fault=fault), SECOND)
     kinds: list[str] = []
     said = await client(mock, kinds=kinds).generate(ASK)
     assert (said.message.content, kinds) == ("second answer", [kind])
     assert len(mock.seen.requests) == 2
+
+
+async def test_nobody_has_read_half_of_an_answer_that_was_asked_for_whole(mock: MockLLM) -> None:
+    for fault, tries in (("hang_midway", 2), ("reset_midway", 2), ("garbage_midway", 1)):
+        mock.play(Step(fault=fault), SECOND)  # type: ignore[arg-type]
+        with asked_by("", read_along=False):
+            if tries == 2:
+                assert (await client(mock).generate(ASK)).message.content == "second answer"
+            else:
+                with pytest.raises(ModelUnavailable):
+                    await client(mock).generate(ASK)
+        assert len(mock.seen.requests) == tries
 
 
 @pytest.mark.parametrize(
@@ -62,7 +81,7 @@ async def test_once_a_token_has_come_a_failure_is_final(mock: MockLLM, fault: An
 
 
 @pytest.mark.parametrize("fault", ["garbage", "empty"])
-async def test_nonsense_is_not_asked_for_again(mock: MockLLM, fault: Any) -> None:
+async def test_nonsense_is_not_asked_for_again(read_along: bool, mock: MockLLM, fault: Any) -> None:
     mock.play(Step(fault=fault), SECOND)
     kinds: list[str] = []
     with pytest.raises(ModelUnavailable):
@@ -116,7 +135,7 @@ async def test_the_next_replica_answers_for_one_that_fails(mock: MockLLM) -> Non
             assert (await both.generate(ASK)).message.content == "second answer"
 
 
-async def test_tokens_are_counted_in_streams(mock: MockLLM) -> None:
+async def test_tokens_are_counted(read_along: bool, mock: MockLLM) -> None:
     mock.play()
     usage = (await client(mock).generate(ASK)).usage
     assert usage == Usage(1, 4)

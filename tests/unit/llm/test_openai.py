@@ -10,8 +10,8 @@ from pydantic import BaseModel, SecretStr
 from benchmarks.mock_llm import MockLLM, open_mock_llm
 from benchmarks.mock_llm.types import Step
 from ragents.errors import ConfigError, ModelUnavailable
+from ragents.llm.asked import asked_by
 from ragents.llm.client import LLMClient
-from ragents.llm.salt import asked_by
 from ragents.llm.types import ModelConfig, Price
 from ragents.rag.answering import answer_from_sources
 from ragents.rag.types import RAGResponse, Source
@@ -72,7 +72,7 @@ async def test_each_tenant_has_a_salt_of_its_own_that_does_not_name_it(mock: Moc
     mock.play()
     llm = client(mock, "vllm", cache_salt_key=SecretStr("k"), extra={"extra_body": {"min_p": 0.1}})
     for tenant in ("acme", "acme", "globex"):
-        with asked_by(tenant):
+        with asked_by(tenant, read_along=False):
             await llm.generate(ASK)
     salts = [request["cache_salt"] for request in mock.seen.requests]
     assert salts[0] == salts[1] != salts[2]
