@@ -54,5 +54,6 @@ def characters_within(text: str, tokens: int) -> int:
 
 def _all_text(message: BaseMessage) -> str:
     """The calls of tools too, which stand beside the text."""
+    text = message.content if isinstance(message.content, str) else message.text  # `text` parses, which takes longer
     calls = message.tool_calls if isinstance(message, AIMessage) else []
-    return message.text + "".join(f"{call['name']}{call['args']}" for call in calls)
+    return text + "".join(f"{call['name']}{call['args']}" for call in calls)
