@@ -1,0 +1,1 @@
+"""The semantic layer of the cache: the answer to another wording of the same question."""
