@@ -191,15 +191,17 @@ via since until if when while that which who unless through across within and or
 """
 PREPOSITIONS = frozenset(_PREPOSITIONS.split())
 """And conjunctions: where the "of" of an attribute ends."""
-CLAUSES = frozenset("if and or but when unless that who which while because although until to".split())  # noqa: SIM905
+_CLAUSES = "if and or but when unless that who which while because although until to"
+CLAUSES = frozenset(_CLAUSES.split())
 """With one of these in a question it matters where its "not" stands."""
-PREFIXES = frozenset("re un co pre post non anti de dis in".split())  # noqa: SIM905
+_PREFIXES = "re un co pre post non anti de dis in"
+PREFIXES = frozenset(_PREFIXES.split())
 """A hyphen behind one of these is not a matter of taste: to re-sign is not to resign."""
 
 _KEPT_PLURALS = """
 news goods arms customs glasses contents savings earnings proceeds premises spirits manners always perhaps series
-species kubernetes postgres redis texas means thanks whereas this was has does its us plus less besides towards afterwards
-sometimes upstairs downstairs athens wales mars
+species kubernetes postgres redis texas means thanks whereas this was has does its us plus less besides
+towards afterwards sometimes upstairs downstairs athens wales mars
 """
 KEPT_PLURALS = frozenset(_KEPT_PLURALS.split())
 IRREGULAR = {"children": "child", "men": "man", "women": "woman", "feet": "foot", "teeth": "tooth", "mice": "mouse"}

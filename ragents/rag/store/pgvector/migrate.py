@@ -92,7 +92,10 @@ async def _become_member(connection: asyncpg.Connection, role: str) -> None:
 
 async def _grant(connection: asyncpg.Connection, app_role: str) -> None:
     role = await quoted(connection, app_role)
-    tables = "ragents.tenants, ragents.collections, ragents.documents, ragents.chunks, ragents.term_counts"
+    tables = (
+        "ragents.tenants, ragents.collections, ragents.documents, ragents.chunks, ragents.term_counts, "
+        "ragents.semantic_answers"
+    )
     await connection.execute(
         f"GRANT USAGE ON SCHEMA ragents TO {role};"
         f"GRANT SELECT ON ragents.migrations TO {role};"

@@ -20,7 +20,10 @@ from ragents.rag.store.pgvector.migrate import check_vector_version, load_migrat
 from ragents.rag.types import Chunk, Document
 from tests.unit.rag.store.plans import plan_of
 
-TABLES = ["tenants", "collections", "documents", "chunks", "chunk_vectors", "chunk_terms", "term_counts", "term_deltas"]
+TABLES = [
+    *("tenants", "collections", "documents", "chunks", "chunk_vectors", "chunk_terms", "term_counts", "term_deltas"),
+    "semantic_answers",
+]
 EMBEDDER = HashingEmbedder()
 
 
