@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ragents.rag.cache.semantic import vocabulary as words
 
@@ -42,6 +43,7 @@ class Canonical:
         return tuple(word for word in self.words if any(c.isdigit() for c in word))
 
 
+@lru_cache(maxsize=4_096)
 def canonical(question: str) -> Canonical:
     text, lower_case = _marked(unicodedata.normalize("NFKC", question).strip())
     of_the_moment = words.MOMENT.search(text) is not None
@@ -60,8 +62,14 @@ def canonical(question: str) -> Canonical:
         negated = 1
     if asked in ("what", "who") and tense == "be":
         rest = _attribute_last(rest)
-    rest = rest[:1] + [word for word in rest[1:] if word != "the"] if asked else rest
+    rest = _without_the(rest) if asked else rest
     return Canonical(asked, tense, negated, tuple(_each(rest)), lower_case, of_the_moment)
+
+
+def _without_the(rest: list[str]) -> list[str]:
+    """But for the first word, and what singles out."""
+    follows = [*rest[1:], ""]
+    return [w for n, w in enumerate(rest) if n == 0 or w != "the" or follows[n] in words.SINGLED]
 
 
 def same_word(a: str, b: str, *, lower_case: bool) -> bool:
@@ -145,7 +153,7 @@ def _left_out(found: list[str], n: int) -> bool:
     if word not in words.ARTICLES or (n == 2 and before in _AUXILIARIES and found[0] in ("what", "who")):
         return False
     if word == "the":
-        return after not in words.LATER
+        return after not in words.LATER | words.SINGLED
     is_english = words.QUESTION.match(found[0]) or words.YES_NO.match(found[0])
     return bool(is_english and after) and before not in words.LETTERED and after not in words.COUNTED
 
@@ -227,7 +235,19 @@ def _each(rest: list[str]) -> list[str]:
         else:
             american = _american(word)
             spelled += words.SYNONYMS.get(american, words.SYNONYMS.get(stem(american), american)).split()
-    return spelled
+    return _joined(spelled)
+
+
+def _joined(spelled: list[str]) -> list[str]:
+    """ "data base" as "database"."""
+    joined: list[str] = []
+    for word in spelled:
+        both = (joined[-1] + word).replace(NAME, "") if joined else ""
+        if stem(both) in words.JOINED:
+            joined[-1] = both
+        else:
+            joined.append(word[1:] if word[:1] == NAME and word[1:] in words.JOINED else word)
+    return joined
 
 
 def _american(word: str) -> str:

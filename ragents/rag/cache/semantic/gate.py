@@ -58,14 +58,7 @@ def _difference(a: Canonical, b: Canonical) -> Reason:
 
 
 def _same_words(a: tuple[str, ...], b: tuple[str, ...], *, lower_case: bool) -> bool:
-    if len(a) == len(b) and all(same_word(x, y, lower_case=lower_case) for x, y in zip(a, b, strict=True)):
-        return True
-    return _joined(a) == _joined(b)
-
-
-def _joined(words: tuple[str, ...]) -> str:
-    """ "data base" as "database"; numbers and names keep their borders."""
-    return "".join(word if word.isalpha() else f" {word} " for word in words)
+    return len(a) == len(b) and all(same_word(x, y, lower_case=lower_case) for x, y in zip(a, b, strict=True))
 
 
 def _difference_of_words(a: Canonical, b: Canonical) -> Reason:

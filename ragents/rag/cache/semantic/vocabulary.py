@@ -49,6 +49,8 @@ LETTERED = frozenset(_LETTERED.split())
 """An "a" behind one of these is a letter ("hepatitis a")."""
 COUNTED = {"few", "little", "lot", "bit", "number", "couple", "great"}
 """An "a" before one of these says how many: "a few" are more than "few"."""
+SINGLED = {"most", "least", "more", "less", "few", "only", "one"}
+"""A "the" before one of these counts: the most are not most."""
 FILLERS = {"actually", "really"}
 LATER = {"way", "ways", "steps", "procedure", "process", "reason"}
 """What is asked with these is read as a phrase, articles included."""
@@ -165,6 +167,13 @@ PHRASES = [
     (re.compile(r"\bdegrees? (?=celsius|fahrenheit)"), ""),
 ]
 
+_JOINED = """
+database email wifi login logout setup backup website online offline keyword workflow username filename hostname
+timestamp metadata checkbox dropdown dataset codebase homepage plugin laptop smartphone
+"""
+JOINED = frozenset(_JOINED.split())
+"""Written as one word or as two. Not any two: a green house is no greenhouse."""
+
 MOMENT = re.compile(
     r"\b(?:today|tomorrow|yesterday|tonight|now|ago|so far|right away|at the moment|"
     r"(?:this|last|next) (?:second|minute|hour|morning|afternoon|evening|night|day|week|weekend|month|quarter|year|"
@@ -201,7 +210,8 @@ PREFIXES = frozenset(_PREFIXES.split())
 _KEPT_PLURALS = """
 news goods arms customs glasses contents savings earnings proceeds premises spirits manners always perhaps series
 species kubernetes postgres redis texas means thanks whereas this was has does its us plus less besides
-towards afterwards sometimes upstairs downstairs athens wales mars
+towards afterwards sometimes upstairs downstairs athens wales mars terms directions minutes returns odds grounds remains
+wages damages funds quarters letters securities affairs morals brains drawers
 """
 KEPT_PLURALS = frozenset(_KEPT_PLURALS.split())
 IRREGULAR = {"children": "child", "men": "man", "women": "woman", "feet": "foot", "teeth": "tooth", "mice": "mouse"}
