@@ -12,7 +12,7 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ import numpy as np
 from benchmarks.corpus import database, open_bench_store
 from ragents.embeddings import EmbeddingConfig, open_embedder
 from ragents.embeddings.types import Embedder, Vectors
+from ragents.postgres import Connections
 from ragents.principal import Principal
 from ragents.rag.cache import CacheScope
 from ragents.rag.cache.semantic import AnswerStore, MemoryAnswers, PgAnswers, SemanticCache, SemanticCacheConfig, judge
@@ -92,7 +93,7 @@ async def all_pairs(embedder: Embedder, name: str, questions: list[str]) -> list
     for i, j in zip(*np.where(similarities >= SemanticCacheConfig().threshold), strict=True):
         if questions[i] != questions[j]:
             reasons[judge(questions[i], questions[j], float(similarities[i, j])).reason] += 1
-            alone += similarities[i, j] >= ALONE
+            alone += int(similarities[i, j] >= ALONE)
     total = len(questions) * (len(questions) - 1) // 2
     return [
         {
@@ -117,9 +118,8 @@ def gate_cost() -> Row:
     started = time.process_time()
     for _ in range(2_000):
         judge(questions[0], questions[1], 1.0)
-    return {"gate": "a new question", "cpu_us": round(new_us), "seen_before_us": round(
-        (time.process_time() - started) / 2_000 * 1e6
-    )}  # fmt: skip
+    seen_us = (time.process_time() - started) / 2_000 * 1e6
+    return {"gate": "CPU of one decision", "new_us": round(new_us), "seen_before_us": round(seen_us)}
 
 
 async def lookups(embedder: Embedder) -> list[Row]:
@@ -150,20 +150,12 @@ async def lookups(embedder: Embedder) -> list[Row]:
             reworded = f"Please tell me how to configure the frobnicator {at} of the server"
             hit, miss = await embedder.embed_query(reworded), await embedder.embed_query(f"What is frobnicator {at}?")
             for name, cache in caches.items():
-                how = {"scope": scope, "principal": PRINCIPAL}
-                found = await _timed(
-                    times,
-                    f"{name}, hit",
-                    lambda c=cache, h=how: c.find(reworded, embedding=hit, **h),  # type: ignore[misc]  # bound now
-                )
-                if found is None:
+                asked = cache.find(reworded, embedding=hit, scope=scope, principal=PRINCIPAL)
+                if await _timed(times, f"{name}, hit", asked) is None:
                     raise RuntimeError(f"{name} missed {reworded!r}")
-                await _timed(
-                    times,
-                    f"{name}, miss",
-                    lambda c=cache, h=how: c.find("What is it?", embedding=miss, **h),  # type: ignore[misc]  # bound now
-                )
-            await _timed(times, "floor: a transaction of two empty statements", lambda: _floor(store.connections))
+                asked = cache.find("What is it?", embedding=miss, scope=scope, principal=PRINCIPAL)
+                await _timed(times, f"{name}, miss", asked)
+            await _timed(times, "floor: a transaction of two empty statements", _floor(store.connections))
     return [
         {"lookup": name, "entries": ENTRIES, "p50_ms": _percentile(t, 50), "p95_ms": _percentile(t, 95)}
         for name, t in times.items()
@@ -185,15 +177,15 @@ async def _fill(cache: SemanticCache, questions: list[str], vectors: Vectors, sc
     return statistics.median(times)
 
 
-async def _floor(connections: object) -> None:
-    async with connections.use() as db, db.transaction():  # type: ignore[attr-defined]  # Connections
+async def _floor(connections: Connections) -> None:
+    async with connections.use() as db, db.transaction():
         await db.execute("SELECT set_config('ragents.tenant', $1, true)", "x")
         await db.fetch("SELECT 1")
 
 
-async def _timed(times: dict[str, list[float]], name: str, work: Callable[[], Awaitable[object]]) -> object:
+async def _timed(times: dict[str, list[float]], name: str, work: Awaitable[object]) -> object:
     started = time.perf_counter()
-    result = await work()
+    result = await work
     times.setdefault(name, []).append((time.perf_counter() - started) * 1000)
     return result
 

@@ -55,7 +55,7 @@ class SemanticCache:
         self._chance = chance
         self._budget = ShadowBudget(config.max_false_hit_rate, config.min_shadow_samples)
         self._counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        self.off_because: str | None = NOT_STARTED if config.enabled else "cache.semantic.enabled is false"
+        self.off_because: str | None = NOT_STARTED if config.enabled else "semantic_cache.enabled is false"
 
     async def start(self) -> None:
         """The self-test: with the encoder that serves, two unrelated questions and two opposite ones miss."""

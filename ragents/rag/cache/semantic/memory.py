@@ -21,6 +21,7 @@ from ragents.rag.cache.types import CacheScope
 MAX_TENANTS = 100
 """The tenant that has kept nothing for longest is forgotten beyond."""
 Key = tuple[bytes, bytes]
+"""Digests of scope and question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +29,57 @@ class _Entry:
     collection: str
     epoch: int
     question: str
-    embedding: Vectors
     packed: bytes
     kept_at: float
+
+
+class _Vectors:
+    """The vectors of one scope as rows of one matrix, which comparing them with a question's reads as it is."""
+
+    def __init__(self, dimension: int) -> None:
+        self._matrix: Vectors = np.zeros((8, dimension), np.float32)
+        self._rows: dict[bytes, int] = {}
+        self._free = list(range(len(self._matrix)))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def put(self, digest: bytes, vector: Vectors) -> None:
+        if not self._free:
+            used = len(self._matrix)
+            self._matrix = np.concatenate((self._matrix, np.zeros_like(self._matrix)))
+            self._free = list(range(used, 2 * used))
+        self._rows[digest] = row = self._free.pop()
+        self._matrix[row] = vector
+
+    def remove(self, digest: bytes) -> None:
+        self._free.append(self._rows.pop(digest))
+
+    def near(self, vector: Vectors, at_least: float) -> list[tuple[float, bytes]]:
+        """Nearest first."""
+        similarities = (self._matrix @ vector).tolist()
+        found = [(similarities[row], digest) for digest, row in self._rows.items() if similarities[row] >= at_least]
+        return sorted(found, key=lambda each: (-each[0], each[1]))
+
+
+class _Tenant:
+    """Entries by key, oldest first, and their vectors by scope."""
+
+    def __init__(self) -> None:
+        self.entries: OrderedDict[Key, _Entry] = OrderedDict()
+        self.vectors: dict[bytes, _Vectors] = {}
+
+    def put(self, key: Key, entry: _Entry, embedding: Vectors) -> None:
+        if key in self.entries:
+            self.remove(key)
+        self.entries[key] = entry
+        self.vectors.setdefault(key[0], _Vectors(len(embedding))).put(key[1], embedding)
+
+    def remove(self, key: Key) -> None:
+        del self.entries[key]
+        self.vectors[key[0]].remove(key[1])
+        if not self.vectors[key[0]]:
+            del self.vectors[key[0]]
 
 
 class MemoryAnswers:
@@ -39,55 +88,47 @@ class MemoryAnswers:
     def __init__(self, config: SemanticCacheConfig, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._config = config
         self._clock = clock
-        self._tenants: OrderedDict[str, OrderedDict[Key, _Entry]] = OrderedDict()
+        self._tenants: OrderedDict[str, _Tenant] = OrderedDict()
 
     async def nearest(
         self, scope: CacheScope, embedding: Vectors, *, at_least: float, limit: int
     ) -> list[StoredQuestion]:
-        own = scope_digest(scope)
-        found = [(key[1], entry) for key, entry in self._living(scope.tenant).items() if key[0] == own]
-        if not found:
-            return []
-        similarities = np.stack([entry.embedding for _, entry in found]) @ embedding
-        near = [
-            StoredQuestion(digest, entry.question, float(similarity))
-            for (digest, entry), similarity in zip(found, similarities, strict=True)
-            if similarity >= at_least
-        ]
-        return sorted(near, key=lambda each: (-each.similarity, each.digest))[:limit]
+        tenant, own = self._living(scope.tenant), scope_digest(scope)
+        near = tenant.vectors[own].near(embedding, at_least)[:limit] if own in tenant.vectors else []
+        return [StoredQuestion(digest, tenant.entries[own, digest].question, share) for share, digest in near]
 
     async def answer(self, scope: CacheScope, digest: bytes) -> StoredAnswer | None:
-        entry = self._living(scope.tenant).get((scope_digest(scope), digest))
+        entry = self._living(scope.tenant).entries.get((scope_digest(scope), digest))
         return None if entry is None else StoredAnswer(entry.packed, self._clock() - entry.kept_at)
 
     async def keep(self, scope: CacheScope, question: str, embedding: Vectors, packed: bytes) -> int:
-        entries = self._living(scope.tenant)
-        for key, entry in list(entries.items()):
+        tenant = self._living(scope.tenant)
+        for key, entry in list(tenant.entries.items()):
             if entry.collection == scope.collection and entry.epoch < scope.epoch:
-                del entries[key]
-        key = (scope_digest(scope), question_digest(question))
-        entries.pop(key, None)
-        entries[key] = _Entry(scope.collection, scope.epoch, question, embedding.copy(), packed, self._clock())
-        self._tenants[scope.tenant] = entries
+                tenant.remove(key)
+        entry = _Entry(scope.collection, scope.epoch, question, packed, self._clock())
+        tenant.put((scope_digest(scope), question_digest(question)), entry, embedding)
+        self._tenants[scope.tenant] = tenant
         self._tenants.move_to_end(scope.tenant)
         if len(self._tenants) > MAX_TENANTS:
             self._tenants.popitem(last=False)
-        dropped = max(0, len(entries) - self._config.max_entries_per_tenant)
+        dropped = max(0, len(tenant.entries) - self._config.max_entries_per_tenant)
         for _ in range(dropped):
-            entries.popitem(last=False)
+            tenant.remove(next(iter(tenant.entries)))
         return dropped
 
     async def clear(self, tenant: str) -> int:
-        return len(self._tenants.pop(tenant, {}))
+        removed = self._tenants.pop(tenant, None)
+        return 0 if removed is None else len(removed.entries)
 
     async def usage(self, tenant: str) -> AnswerUsage:
-        entries = self._living(tenant).values()
+        entries = self._living(tenant).entries.values()
         return AnswerUsage(len(entries), sum(len(entry.packed) for entry in entries))
 
-    def _living(self, tenant: str) -> OrderedDict[Key, _Entry]:
-        """The tenant's answers, oldest first, once those whose time is over are gone."""
-        entries = self._tenants.get(tenant, OrderedDict())
+    def _living(self, name: str) -> _Tenant:
+        """The tenant, once the answers whose time is over are gone."""
+        tenant = self._tenants.get(name) or _Tenant()
         oldest = self._clock() - self._config.ttl_s
-        while entries and next(iter(entries.values())).kept_at <= oldest:
-            entries.popitem(last=False)
-        return entries
+        while tenant.entries and next(iter(tenant.entries.values())).kept_at <= oldest:
+            tenant.remove(next(iter(tenant.entries)))
+        return tenant

@@ -86,7 +86,7 @@ async def test_it_answers_nothing_unless_it_is_enabled() -> None:
     await cache.start()
     assert not await keep(cache)
     assert await find(cache) is None
-    assert (await cache.stats(tenant="t")).off_because == "cache.semantic.enabled is false"
+    assert (await cache.stats(tenant="t")).off_because == "semantic_cache.enabled is false"
 
 
 async def test_it_answers_nothing_before_its_self_test() -> None:

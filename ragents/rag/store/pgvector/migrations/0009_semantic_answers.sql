@@ -37,7 +37,8 @@ SET search_path = pg_catalog, @vector_schema@, pg_temp
 AS $$
     SELECT n.digest, n.question, n.similarity
     FROM (
-        SELECT a.digest, a.question, 1 - (a.embedding <=> p_embedding::vector) AS similarity
+        -- In a query of its own the array is made a vector once, and not for each row.
+        SELECT a.digest, a.question, 1 - (a.embedding <=> (SELECT p_embedding::vector)) AS similarity
         FROM ragents.semantic_answers a
         WHERE a.tenant = p_tenant AND a.scope = p_scope AND a.expires_at > now()
         ORDER BY 3 DESC, 1 LIMIT p_limit
