@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from ragents.embeddings.types import Embedder, Vectors
-from ragents.errors import BackendUnavailable
+from ragents.errors import BackendUnavailable, Overloaded, TextTooLong
 from ragents.principal import Principal
 from ragents.rag.cache.semantic.gate import judge
 from ragents.rag.cache.semantic.memory import MemoryAnswers
@@ -66,14 +66,17 @@ class SemanticCache:
             log.error("the semantic cache stays off: %s", self.off_because)
 
     async def find(
-        self, question: str, *, embedding: Vectors, scope: CacheScope, principal: Principal
+        self, question: str, *, scope: CacheScope, principal: Principal, embedding: Vectors | None = None
     ) -> SemanticHit | None:
         """The answer to the nearest question of this scope that the gate lets through. To be asked once the answer
-        cache has missed. A hit with `shadow` is not to be served.
+        cache has missed. A hit with `shadow` is not to be served. `embedding`: the question's, where it is known.
         """
         if self.off_because is not None or not self._in_scope(question, scope, principal):
             return None
-        hit = await self._guarded(self._find(question.strip(), embedding, scope), tenant=scope.tenant)
+        vector = embedding if embedding is not None else await self._embedded(question)
+        hit = None
+        if vector is not None:
+            hit = await self._guarded(self._find(question.strip(), vector, scope), tenant=scope.tenant)
         self._counts[scope.tenant]["hits" if hit is not None else "misses"] += 1
         return hit
 
@@ -82,11 +85,11 @@ class SemanticCache:
         question: str,
         response: RAGResponse,
         *,
-        embedding: Vectors,
         scope: CacheScope,
         principal: Principal,
         used_tools: bool,
         personal: bool,
+        embedding: Vectors | None = None,
     ) -> bool:
         """Keep a fresh answer; whether it was. Not one that used tools, of a personal (named) thread, without an answer
         or citations, of low confidence, from a cache, or with notes on how it came about.
@@ -98,9 +101,11 @@ class SemanticCache:
         packed = pack(response)
         if response.confidence < self.config.min_confidence or len(packed) > self.config.max_answer_bytes:
             return False
-        dropped = await self._guarded(
-            self._answers.keep(scope, question.strip(), embedding, packed), tenant=scope.tenant
-        )
+        vector = embedding if embedding is not None else await self._embedded(question)
+        if vector is None:
+            return False
+        work = self._answers.keep(scope, question.strip(), vector, packed)
+        dropped = await self._guarded(work, tenant=scope.tenant)
         self._counts[scope.tenant]["evictions"] += dropped or 0
         return dropped is not None
 
@@ -145,6 +150,13 @@ class SemanticCache:
         if scope.tenant != principal.tenant:
             raise ValueError("the scope is another tenant's")
         return 0 < len(question.strip()) <= self.config.max_question_characters
+
+    async def _embedded(self, question: str) -> Vectors | None:
+        """None for what the encoder does not take, now or at all. The service's encoder remembers its last texts."""
+        try:
+            return await self._embedder.embed_query(question.strip())
+        except (TextTooLong, Overloaded):
+            return None
 
     async def _find(self, question: str, embedding: Vectors, scope: CacheScope) -> SemanticHit | None:
         near = await self._answers.nearest(scope, embedding, at_least=self.config.threshold, limit=NEAREST)

@@ -1,5 +1,6 @@
 """Answers in this process: for one process, and the double of those on Postgres."""
 
+import heapq
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -55,11 +56,11 @@ class _Vectors:
     def remove(self, digest: bytes) -> None:
         self._free.append(self._rows.pop(digest))
 
-    def near(self, vector: Vectors, at_least: float) -> list[tuple[float, bytes]]:
+    def near(self, vector: Vectors, at_least: float, limit: int) -> list[tuple[float, bytes]]:
         """Nearest first."""
         similarities = (self._matrix @ vector).tolist()
-        found = [(similarities[row], digest) for digest, row in self._rows.items() if similarities[row] >= at_least]
-        return sorted(found, key=lambda each: (-each[0], each[1]))
+        found = [(-similarities[row], digest) for digest, row in self._rows.items() if similarities[row] >= at_least]
+        return [(-distance, digest) for distance, digest in heapq.nsmallest(limit, found)]
 
 
 class _Tenant:
@@ -94,7 +95,7 @@ class MemoryAnswers:
         self, scope: CacheScope, embedding: Vectors, *, at_least: float, limit: int
     ) -> list[StoredQuestion]:
         tenant, own = self._living(scope.tenant), scope_digest(scope)
-        near = tenant.vectors[own].near(embedding, at_least)[:limit] if own in tenant.vectors else []
+        near = tenant.vectors[own].near(embedding, at_least, limit) if own in tenant.vectors else []
         return [StoredQuestion(digest, tenant.entries[own, digest].question, share) for share, digest in near]
 
     async def answer(self, scope: CacheScope, digest: bytes) -> StoredAnswer | None:

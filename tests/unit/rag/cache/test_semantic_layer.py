@@ -184,6 +184,20 @@ async def test_long_and_empty_questions_are_neither_kept_nor_looked_up() -> None
     assert (await cache.stats(tenant="t")).misses == 0
 
 
+async def test_without_a_vector_it_asks_the_encoder_and_what_is_too_long_for_it_is_a_miss() -> None:
+    cache = await started()
+    assert await keep(cache, embedding=None)
+    hit = await find(cache, "And how do I reset my password?", embedding=None)
+    assert hit is not None
+    assert hit.similarity < 1
+    tiny = SemanticCache(cache.config, MemoryAnswers(cache.config), embedder=HashingEmbedder(max_tokens=11))
+    await tiny.start()
+    assert tiny.off_because is None
+    question = "one two three four five six seven eight nine ten?"
+    assert await tiny.find(question, scope=SCOPE, principal=PRINCIPAL) is None
+    assert not await tiny.keep(question, ANSWER, scope=SCOPE, principal=PRINCIPAL, used_tools=False, personal=False)
+
+
 @pytest.mark.parametrize("store", [Broken, Slow])
 async def test_a_broken_or_slow_store_is_a_miss_that_is_counted(store: type[MemoryAnswers]) -> None:
     cache = await started(store(SemanticCacheConfig()), timeout_s=0.01)
