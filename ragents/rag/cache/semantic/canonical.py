@@ -10,7 +10,7 @@ from ragents.rag.cache.semantic import vocabulary as words
 NAME = "^"
 """Stands before a word that has a capital inside the sentence: "IT" is no "it"."""
 _TOKEN = re.compile(
-    r"\^?\d+(?:[.,:/-]\d+)*(?:st|nd|rd|th)?(?![^\W\d_])|\^?[^\W\d_]+(?:[.'_]?[\w]+)*(?:'s|')?|\^?\d\w*(?:[.]\w+)*|[^\s\w,.?!;:'\"()^]"
+    r"\^?\d+(?:[.,:/-]\d+)*(?:st|nd|rd|th)?(?![^\W_])|\^?[^\W\d_]+(?:[.'_]?[\w]+)*(?:'s|')?|\^?\d\w*(?:[.]\w+)*|[^\s\w,.?!;:'\"()^]"
 )
 _UNIT = re.compile(r"\b(\d+(?:[.,]\d+)?) ?(kb|mb|gb|tb|kg|km|mg|ml|cm|mm|ms|hz|khz|mhz|ghz)\b", re.IGNORECASE)
 _MILLIONS = re.compile(r"\b(\d+)(?:\.(\d+))? (thousand|million|billion)\b")

@@ -16,7 +16,7 @@ _QUESTION = r"what|which|who|whom|whose|when|where|why|how"
 _AUXILIARY = r"is|are|am|was|were|do|does|did|can|could|should|must|may|might|will|would|shall|has|have|had"
 OPENING = re.compile(rf"^(?:(?:{_GREETING})(?:[,:!.] | (?=(?:{_GREETING}|{_ASKING}|{_QUESTION}|{_AUXILIARY})\b)))+")
 INDIRECT = re.compile(rf"^(?:{_ASKING}) (?=(?:{_QUESTION})\b)")
-CLOSING = re.compile(r"(?:[,.?!]+ (?:please|thanks|thank you|many thanks)[ ?!.]*)+$")
+CLOSING = re.compile(r"(?:[,.?!]+ (?:please|thanks|thank you|many thanks))+[ ?!.]*$")
 QUESTION = re.compile(rf"^(?:{_QUESTION})\b")
 YES_NO = re.compile(rf"^(?:{_AUXILIARY})\b")
 FRONTED = re.compile(

@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ragents.rag.cache.semantic import judge, may_share
 from ragents.rag.cache.semantic.gate import THRESHOLD
@@ -98,6 +100,25 @@ def test_what_a_reader_of_words_alone_would_take_for_one_is_kept_apart(first: st
     assert not may_share(first, second, 1.0)
 
 
-@pytest.mark.parametrize("text", ["^" * 50, "a" * 5_000, "'s 's", "of of of", "who is of", "\x00\ud800", "١٢ ½ Ⅷ"])
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_the_gate_says_the_same_in_either_order(first: str, second: str) -> None:
+    assert judge(first, second, 1.0) == judge(second, first, 1.0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "^" * 50,
+        "a" * 5_000,
+        "x" + ", thanks!!!!!!!!!" * 30 + "y",
+        "hi " * 500 + "!",
+        "a was bed by " * 50,
+        "'s 's",
+        "of of of",
+        "who is of",
+        "\x00\ud800",
+        "١٢ ½ Ⅷ",
+    ],
+)
 def test_no_text_breaks_the_gate(text: str) -> None:
     assert judge(text, text, 1.0).reason in ("same", "words")
