@@ -8,13 +8,21 @@ import asyncpg
 import numpy as np
 import pytest
 
+from ragents.embeddings.hashing import HashingEmbedder
 from ragents.embeddings.types import Vectors
 from ragents.principal import Principal
 from ragents.rag.cache import CacheScope
-from ragents.rag.cache.semantic import AnswerStore, AnswerUsage, MemoryAnswers, PgAnswers, SemanticCacheConfig
+from ragents.rag.cache.semantic import (
+    AnswerStore,
+    AnswerUsage,
+    MemoryAnswers,
+    PgAnswers,
+    SemanticCacheConfig,
+    create_semantic_cache,
+)
 from ragents.rag.store.pgvector import PgVectorStore, open_pgvector
 from ragents.rag.store.types import StoreConfig
-from ragents.rag.types import Chunk, Document
+from ragents.rag.types import Chunk, Citation, Document, RAGResponse
 
 CONFIG = SemanticCacheConfig(max_entries_per_tenant=3)
 EAST, NORTH, WEST = (np.array(each, np.float32) for each in ([1, 0, 0, 0], [0, 1, 0, 0], [-1, 0, 0, 0]))
@@ -195,6 +203,27 @@ async def test_rows_of_another_tenant_do_not_exist_for_a_statement_that_forgets_
         assert await db.fetchval("SELECT count(*) FROM ragents.semantic_answers") == 0
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await db.execute("UPDATE ragents.semantic_answers SET tenant = 'x'; TRUNCATE ragents.semantic_answers")
+
+
+async def test_an_answer_kept_by_one_process_is_found_by_another(store: PgVectorStore, scope: CacheScope) -> None:
+    config = SemanticCacheConfig(enabled=True, timeout_s=5, shadow_share=0)
+    principal = Principal(tenant=scope.tenant)
+    one, two = (
+        create_semantic_cache(config, embedder=HashingEmbedder(), connections=store.connections) for _ in range(2)
+    )
+    alone = create_semantic_cache(config, embedder=HashingEmbedder())
+    for cache in (one, two, alone):
+        await cache.start()
+        assert cache.off_because is None
+    answer = RAGResponse("q", confidence=1, answer="Ja: ünï [1].", citations=(Citation(1, "s", "ünï"),))
+    question = "How do I reset the main password?"
+    assert await one.keep(question, answer, scope=scope, principal=principal, used_tools=False, personal=False)
+    asked = "And how do I reset the main password?"
+    hit = await two.find(asked, scope=scope, principal=principal)
+    assert hit is not None
+    assert (hit.response, hit.question) == (answer, question)
+    assert await alone.find(asked, scope=scope, principal=principal) is None
+    assert (await two.stats(tenant=scope.tenant)).entries == 1
 
 
 async def as_superuser(dsn: str, statement: str, tenant: str) -> int | None:
