@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ragents import __version__
 from ragents.agents.langgraph_base import thread_config
 from ragents.deployment.app import App
-from ragents.errors import RAGentsError
+from ragents.errors import BackendUnavailable, RAGentsError
 from ragents.principal import Principal
 
 log = logging.getLogger(__name__)
@@ -88,8 +88,11 @@ class Health:
         return "embedded Postgres" if self._app.embedded_postgres else None
 
     async def _cache(self) -> str | None:
-        await self._app.cache.clear("query_rewrite", tenant=PROBE.tenant)
-        return self._app.cache.backend
+        cache = self._app.cache
+        await cache.stats(tenant=PROBE.tenant)  # which finds out
+        if cache.state is not None:
+            raise BackendUnavailable("cache", cache.state)
+        return cache.backend
 
     async def _checkpointer(self) -> str | None:
         await self._app.threads.saver.aget_tuple(thread_config(PROBE, "health"))

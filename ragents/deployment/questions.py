@@ -166,7 +166,7 @@ class Questions:
                 ) from None
             finally:
                 self._metrics.queued(self._admission.queued)
-                self._metrics.observe_cache(self._app.cache)
+                await self._metrics.observe_cache(self._app.cache)
             outcome.answer, outcome.queue_ms = answer, queue_ms
             outcome.seconds = time.perf_counter() - started
         return answer, _fields(answer, context, queue_ms)
@@ -196,6 +196,8 @@ def _fields(answer: AgentAnswer, context: RequestContext, queue_ms: float) -> di
         "thread_id": answer.thread_id,
         "agent_type": answer.agent_type,
         "confidence": round(response.confidence, 4),
+        "cache_age_s": response.cached_age_s,
+        "cache_similarity": response.cached_similarity,
         "model": response.model,
         "usage": asdict(response.usage),
         "timings": {**response.timings, "queue_ms": queue_ms},

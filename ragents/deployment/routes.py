@@ -125,7 +125,7 @@ async def model(app: "App", request: Request) -> dict[str, Any]:
 
 async def cache_stats(app: "App", request: Request) -> dict[str, Any]:
     principal = current_request().principal
-    layers = app.cache.stats(tenant=None if principal.role == "admin" else principal.tenant)
+    layers = await app.cache.stats(tenant=None if principal.role == "admin" else principal.tenant)
     return {
         "backend": app.cache.backend,
         "since": datetime.fromtimestamp(app.cache.since, UTC).isoformat(),

@@ -145,6 +145,10 @@ class Answered(BaseModel):
     thread_id: str
     agent_type: str
     confidence: float
+    cache_age_s: float | None = Field(default=None, description="how old an answer from the cache is")
+    cache_similarity: float | None = Field(
+        default=None, description="of the question that a semantic hit was stored for, to this one"
+    )
     model: str
     usage: UsageOut
     timings: TimingsOut
