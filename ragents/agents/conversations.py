@@ -28,8 +28,10 @@ from ragents.errors import Conflict, InputError, NotFound
 from ragents.llm.types import Usage
 from ragents.principal import Principal
 from ragents.rag.cache import CachedAnswer, CacheScope, RAGCache
+from ragents.rag.cache.flights import Flight
 from ragents.rag.cache.patience import patient_for
 from ragents.rag.prompt import PROMPT_VERSION
+from ragents.rag.types import RAGResponse
 
 PASSING = ("stopped", "not reranked")
 """How notes begin that speak of this moment, and not of the question."""
@@ -109,9 +111,9 @@ class Conversations:
             return await self._told(agent, query, hit, started, thread, turn, fence)
         # While it is answered afresh before its time is over, the others are told what is there.
         async with cache.alone(key, scope=scope, wait_s=0 if hit else self.config.turn_timeout_s) as flight:
-            if not flight.first and flight.result is not None:
-                hit = CachedAnswer(flight.result, age_s=0.0)
-            if not flight.first and (hit := hit or await cache.get_answer(key, scope=scope)) is not None:
+            if not flight.first and hit is None:
+                hit = await self._answered_meanwhile(cache, flight, key, scope)
+            if not flight.first and hit is not None:
                 return await self._told(agent, query, hit, started, thread, turn, fence)
             answer = await agent.process_message(query, thread_id=thread, turn=turn, fence=fence, speech=speech)
             # A question asked back is of this turn only, and so is an answer that was cut short or lacks a step.
@@ -119,6 +121,16 @@ class Conversations:
                 flight.result = answer.response
                 await cache.cache_answer(key, answer.response, scope=scope)
             return answer
+
+    async def _answered_meanwhile(
+        self, cache: RAGCache, flight: Flight[RAGResponse], key: str, scope: CacheScope
+    ) -> CachedAnswer | None:
+        if flight.result is not None:
+            return CachedAnswer(flight.result, age_s=0.0)
+        with patient_for(cache.config.timeout_s):  # anew: this look-up may save a whole answer
+            hit = await cache.get_answer(key, scope=scope)
+        flight.result = hit.response if hit else None
+        return hit
 
     async def _told(
         self,

@@ -150,7 +150,7 @@ async def test_a_name_is_held_by_one_until_it_is_given_or_runs_out(backend: Cach
 
 
 async def test_of_a_hundred_at_once_in_two_processes_one_works(backend: CacheBackend) -> None:
-    here, there = Flights[str](backend), Flights[str](backend)
+    here, there = Flights[str](backend, timeout_s=5), Flights[str](backend, timeout_s=5)
     ran, told = list[bool](), list[str | None]()
 
     async def ask(flights: Flights) -> None:

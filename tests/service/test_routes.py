@@ -12,7 +12,7 @@ from tests.doubles import add_document
 QUESTION = {"query": "Where does adaptive batching sit?"}
 FIELDS = {
     *("answer", "sources", "citations", "thread_id", "agent_type", "confidence", "cached", "model", "usage"),
-    *("timings", "latency_ms", "request_id", "notes", "pending"),
+    *("timings", "latency_ms", "request_id", "notes", "pending", "cache_age_s", "cache_similarity"),
 }
 
 

@@ -54,7 +54,7 @@ class RAGCache:
     def __init__(self, config: CacheConfig, backend: CacheBackend) -> None:
         self.config = config
         self._backend = backend
-        self._flights: Flights[RAGResponse] = Flights(backend)
+        self._flights: Flights[RAGResponse] = Flights(backend, timeout_s=config.timeout_s)
         self.counted: dict[Layer, LayerCounts] = {layer: LayerCounts() for layer in LAYERS}
         """what this process looked up and dropped, for its metrics"""
         self.since = time.time()

@@ -14,7 +14,6 @@ Result = TypeVar("Result")
 LEASE_S = 5.0
 """A process that dies holds the others up for so long."""
 RENEWALS = 3
-CALL_S = 0.05
 FIRST_POLL_S, LONGEST_POLL_S = 0.02, 0.2
 
 
@@ -28,8 +27,10 @@ class Flight(Generic[Result]):
 
 
 class Flights(Generic[Result]):
-    def __init__(self, backend: CacheBackend) -> None:
+    def __init__(self, backend: CacheBackend, *, timeout_s: float = 0.05) -> None:
+        """`timeout_s`: of one call of the backend."""
         self._backend = backend
+        self._timeout_s = timeout_s
         self._here: dict[str, Flight[Result]] = {}
 
     @asynccontextmanager
@@ -87,9 +88,9 @@ class Flights(Generic[Result]):
 
     async def _take(self, name: str, owner: str) -> bool:
         """With a patience of its own: a request that has spent its own must not pass for one that holds the name."""
-        with patient_for(CALL_S):
+        with patient_for(self._timeout_s):
             return await self._backend.take(name, owner, LEASE_S)
 
     async def _give(self, name: str, owner: str) -> None:
-        with patient_for(CALL_S):
+        with patient_for(self._timeout_s):
             await self._backend.give(name, owner)

@@ -26,6 +26,9 @@ ENTRY_OVERHEAD_BYTES = 900
 REMOVED_AT_ONCE = 500
 CONNECTIONS = 64
 LAG_S = 0.01
+SILENCE_S = 0.3
+REFUSAL_S = 10.0
+"""So long a refusal is news; then the next entry may be taken again."""
 
 
 class Script:
@@ -64,8 +67,9 @@ class RedisCache:
         self._namespace = config.namespace
         self._away_since: float | None = None
         self._why = ""
+        self._silent_since: float | None = None
         self._looking: asyncio.Task[None] | None = None
-        self._refused = False
+        self._refused_at: float | None = None
 
     async def get_many(self, keys: Sequence[str]) -> list[Held | None]:
         entries = [self._prefix + key for key in keys]
@@ -82,7 +86,7 @@ class RedisCache:
             SET, [*self._accounts, entry], [len(self._prefix), value, ttl_ms, self._budget, ENTRY_OVERHEAD_BYTES]
         )
         if dropped is not None:
-            self._note_refusal(False)
+            self._refused_at = None
         return [name.decode()[len(self._prefix) :] for name in dropped or ()]
 
     async def reject(self, key: str) -> None:
@@ -121,7 +125,9 @@ class RedisCache:
         """What does not work; None when all does."""
         if self._away_since is not None:
             return f"Redis is away since {time.monotonic() - self._away_since:.0f} s ({self._why}): nothing is cached"
-        return "Redis has no memory left: nothing new is cached" if self._refused else None
+        if self._refused_at is not None and time.monotonic() - self._refused_at < REFUSAL_S:
+            return "Redis has no memory left: nothing new is cached"
+        return None
 
     async def close(self) -> None:
         if self._looking is not None:
@@ -152,16 +158,23 @@ class RedisCache:
                 answer = await _within(wait_s, call)
         except (RedisError, OSError, TimeoutError) as error:
             if "OOM" in str(error):  # from within a script it comes as any error of it
-                self._note_refusal(True)
-            elif not (isinstance(error, TimeoutError) and wait_s < self._timeout_s):
+                self._note_refusal()
+            elif not isinstance(error, TimeoutError) or self._silent_for_long():
                 self._leave(error)
             return None
+        self._silent_since = None
         return answer
 
-    def _note_refusal(self, refused: bool) -> None:
-        if refused != self._refused:
-            log.warning("cache: Redis has %s", "no memory left, new entries are refused" if refused else "memory again")
-        self._refused = refused
+    def _silent_for_long(self) -> bool:
+        """One late answer is no outage; that none has come since a while is."""
+        now = time.monotonic()
+        self._silent_since = self._silent_since or now
+        return now - self._silent_since > SILENCE_S
+
+    def _note_refusal(self) -> None:
+        if self._refused_at is None:
+            log.warning("cache: Redis has no memory left, new entries are refused")
+        self._refused_at = time.monotonic()
 
     def _leave(self, error: Exception) -> None:
         if self._away_since is None:
@@ -178,7 +191,7 @@ class RedisCache:
                     await self._client.ping()
             except (RedisError, OSError, TimeoutError):
                 continue
-            self._away_since = None
+            self._away_since = self._silent_since = None
             log.info("cache: Redis is back")
             return
 

@@ -2,6 +2,7 @@
 -- KEYS[1..4]: see drop.lua; KEYS[5]: the entry
 -- ARGV: length of the prefix, value, ms to live, budget in bytes, bytes that an entry takes besides its value
 -- Result: the keys that were dropped for the budget
+redis.call('HINCRBY', USAGE, 'sets|', 1)  -- first, for Redis refuses only a script's first write when memory is short
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local key, value, ttl, budget = KEYS[5], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
