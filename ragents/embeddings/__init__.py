@@ -7,9 +7,18 @@ from functools import partial
 from ragents.config.rag_config import DEFAULT_EMBEDDING_MODEL
 from ragents.embeddings.batching import EncodedBatch, Observer
 from ragents.embeddings.local import LocalEmbedder
-from ragents.embeddings.types import Embedder, EmbeddingConfig, Vectors
+from ragents.embeddings.types import Embedder, EmbeddingConfig, EncoderService, Vectors
 
-__all__ = ["Embedder", "EmbeddingConfig", "EncodedBatch", "Observer", "Vectors", "create_embedder", "open_embedder"]
+__all__ = [
+    "Embedder",
+    "EmbeddingConfig",
+    "EncodedBatch",
+    "EncoderService",
+    "Observer",
+    "Vectors",
+    "create_embedder",
+    "open_embedder",
+]
 
 
 def create_embedder(
@@ -39,11 +48,23 @@ def create_embedder(
 
 @asynccontextmanager
 async def open_embedder(
-    config: EmbeddingConfig, *, model: str = DEFAULT_EMBEDDING_MODEL, observe: Observer | None = None
+    config: EmbeddingConfig,
+    *,
+    model: str = DEFAULT_EMBEDDING_MODEL,
+    observe: Observer | None = None,
+    service: EncoderService | None = None,
 ) -> AsyncIterator[Embedder]:
-    """The embedder that `config` names, loaded in a thread; ConfigError or MissingExtra when it cannot be."""
+    """The embedder that `config` names, loaded in a thread; ConfigError or MissingExtra when it cannot be.
+
+    With `service` the model is in another process, which `config` was given as well.
+    """
     async with AsyncExitStack() as stack:
-        embedder = create_embedder(config, model=model, observe=observe)
+        if service is not None:
+            from ragents.embeddings.remote import RemoteEmbedder  # noqa: PLC0415  # as above
+
+            embedder: Embedder = RemoteEmbedder(model, service, config=config, observe=observe)
+        else:
+            embedder = create_embedder(config, model=model, observe=observe)
         if isinstance(embedder, LocalEmbedder):
             await stack.enter_async_context(embedder)
         yield embedder

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from ragents.config import data_home
 from ragents.embeddings.cores import usable_cores
 from ragents.embeddings.graph_cache import cached_graph
 from ragents.embeddings.local import CPU_BATCH_TOKENS, Tokenized
 from ragents.embeddings.model_folder import Kind, ModelFolder, Pooling, read_bert_shape, read_model_folder
+from ragents.embeddings.tokenizing import FolderTokenizer
 from ragents.embeddings.types import EmbeddingConfig, Vectors
 from ragents.embeddings.weights import check_weights, find_model
 from ragents.errors import ConfigError
@@ -29,8 +29,8 @@ class OnnxEncoder:
 
     batch_tokens = CPU_BATCH_TOKENS
 
-    def __init__(self, folder: ModelFolder, session: onnxruntime.InferenceSession, tokenizer: Tokenizer) -> None:
-        self._folder, self._session, self._tokenizer = folder, session, tokenizer
+    def __init__(self, folder: ModelFolder, session: onnxruntime.InferenceSession) -> None:
+        self._folder, self._session, self._tokenizer = folder, session, FolderTokenizer(folder)
         self._inputs = {each.name for each in session.get_inputs()}
         self._output = session.get_outputs()[0].name
         # A model's own graph may leave its output's shape open, so it is asked; this is the first run, too.
@@ -48,15 +48,13 @@ class OnnxEncoder:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         try:
-            tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
             session = onnxruntime.InferenceSession(
                 graph if isinstance(graph, bytes) else str(graph), options, providers=["CPUExecutionProvider"]
             )
-            # The file says to cut and to pad at 128 tokens: texts are counted whole here, and padded per batch.
-            tokenizer.no_truncation()
-            tokenizer.no_padding()
-            return cls(folder, session, tokenizer)
-        except Exception as error:  # both libraries raise classes of their own that share no other base
+            return cls(folder, session)
+        except ConfigError:
+            raise
+        except Exception as error:  # onnxruntime raises classes of its own that share no other base
             raise ConfigError(f"rag.embedding_model = {model!r}: {path} cannot be loaded: {error}") from error
 
     @property
@@ -64,9 +62,7 @@ class OnnxEncoder:
         return self._folder.max_tokens
 
     def tokenize(self, texts: Sequence[str], kind: Kind) -> list[Tokenized]:
-        prompt = self._folder.prompts[kind]
-        encodings = self._tokenizer.encode_batch([prompt + text for text in texts])
-        return [Tokenized(text, encoding.ids) for text, encoding in zip(texts, encodings, strict=True)]
+        return self._tokenizer.tokenize(texts, kind)
 
     def encode(self, batch: Sequence[Tokenized], kind: Kind) -> Vectors:
         shape = len(batch), max(len(each.ids) for each in batch)

@@ -1,7 +1,8 @@
 """The Embedder port: texts in, unit vectors out."""
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,10 @@ from ragents.config.base import Config
 
 Vectors = NDArray[np.float32]
 """Shape (n, dimension) or (dimension,), float32, rows of length 1."""
+
+
+LOCAL_BACKENDS = ("onnx", "sentence_transformers")
+"""Those that load a model into a process of this server."""
 
 
 class EmbeddingConfig(Config):
@@ -23,6 +28,15 @@ class EmbeddingConfig(Config):
     device: str | None = Field(
         default=None, description="sentence_transformers only: cpu, cuda, mps; none = its choice"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderService:
+    """A process that has the model: where it listens, and how long a request may take; the first finds it loading."""
+
+    url: str
+    timeout_s: float = 10.0
+    start_timeout_s: float = 120.0
 
 
 class Embedder(Protocol):
@@ -51,4 +65,13 @@ class Embedder(Protocol):
 
     async def embed_query(self, text: str) -> Vectors:
         """(dimension,)"""
+        ...
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """An Embedder whose model is elsewhere."""
+
+    async def check(self) -> None:
+        """EncoderUnavailable when it does not answer. Cheap, and embeds nothing."""
         ...
