@@ -39,7 +39,8 @@ def create_embedder(
         case "onnx":
             from ragents.embeddings.onnx import OnnxEncoder  # noqa: PLC0415
 
-            return LocalEmbedder(model, partial(OnnxEncoder.load, config, model=model), config=config, observe=observe)
+            load = partial(OnnxEncoder.load, config, model=model)
+            return LocalEmbedder(config.name_of(model), load, config=config, observe=observe)
         case "sentence_transformers":
             from ragents.embeddings.sentence_transformers import TorchEncoder  # noqa: PLC0415
 

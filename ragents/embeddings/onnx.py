@@ -14,6 +14,7 @@ from ragents.embeddings.cores import usable_cores
 from ragents.embeddings.graph_cache import cached_graph
 from ragents.embeddings.local import CPU_BATCH_TOKENS, Tokenized
 from ragents.embeddings.model_folder import Kind, ModelFolder, Pooling, read_bert_shape, read_model_folder
+from ragents.embeddings.quantizing import int8_graph
 from ragents.embeddings.tokenizing import FolderTokenizer
 from ragents.embeddings.types import EmbeddingConfig, Vectors
 from ragents.embeddings.weights import check_weights, find_model
@@ -42,6 +43,8 @@ class OnnxEncoder:
         path = find_model(model)
         folder = read_model_folder(path)
         graph = _find_graph(model, path, folder.pooling)
+        if config.precision == "int8":
+            graph = int8_graph(graph)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = config.threads or usable_cores()
         # Spinning threads would take the cores from Postgres and from the event loop between batches.

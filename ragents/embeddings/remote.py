@@ -97,8 +97,8 @@ class RemoteEmbedder(LocalEmbedder):
     def __init__(
         self, model: str, service: EncoderService, *, config: EmbeddingConfig, observe: Observer | None = None
     ) -> None:
-        super().__init__(model, self._connect, config=config, observe=observe)
-        self._service = service
+        super().__init__(config.name_of(model), self._connect, config=config, observe=observe)
+        self._service, self._folder = service, model
         self._remote: RemoteEncoder | None = None
 
     async def __aexit__(
@@ -115,7 +115,7 @@ class RemoteEmbedder(LocalEmbedder):
         await asyncio.to_thread(self._remote.check)
 
     def _connect(self) -> RemoteEncoder:
-        self._remote = RemoteEncoder.load(self._service, model=self.model)
+        self._remote = RemoteEncoder.load(self._service, model=self._folder)
         return self._remote
 
 

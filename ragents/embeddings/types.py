@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ragents.config.base import Config
 
@@ -22,12 +22,27 @@ class EmbeddingConfig(Config):
     """Which backend runs the model that `rag.embedding_model` names."""
 
     backend: Literal["onnx", "sentence_transformers", "hashing"] = "onnx"
+    precision: Literal["fp32", "int8"] = Field(
+        default="fp32", description="onnx only: int8 is faster, and its vectors are another model's to the store"
+    )
     threads: int = Field(default=0, ge=0, description="CPU threads of the encoder; 0 = all cores")
     max_queue: int = Field(default=1000, ge=1, description="calls that may wait for the encoder; more are refused")
     queue_timeout_s: float = Field(default=60, gt=0, description="longest that a call waits for its vectors")
     device: str | None = Field(
         default=None, description="sentence_transformers only: cpu, cuda, mps; none = its choice"
     )
+
+    @model_validator(mode="after")
+    def _int8_is_for_onnx(self) -> Self:
+        if self.precision != "fp32" and self.backend != "onnx":
+            raise ValueError(
+                f"precision is {self.precision!r} and backend {self.backend!r}; only 'onnx' quantizes: remove precision"
+            )
+        return self
+
+    def name_of(self, model: str) -> str:
+        """The model as the store knows it: vectors of another precision are another model's."""
+        return model if self.precision == "fp32" else f"{model}#{self.precision}"
 
 
 @dataclass(frozen=True, slots=True)
