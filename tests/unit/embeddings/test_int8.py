@@ -74,7 +74,7 @@ async def test_a_models_own_graph_is_quantized_as_well(own_home: Path, tmp_path:
 
 async def test_passages_and_questions_are_near_the_published_model(home: Path) -> None:
     pages = [file.read_text(encoding="utf-8") for file in sorted((ROOT / "docs").glob("*.md"))]
-    texts = [text[:800] for page in pages for text in page.split("\n\n") if len(text) > 60][:60]
+    texts = [text[:600] for page in pages for text in page.split("\n\n") if len(text) > 60][:60]
     assert len(texts) == 60
     async with open_embedder(EmbeddingConfig()) as exact, open_embedder(EmbeddingConfig(precision="int8")) as embedder:
         expected = await exact.embed_documents(texts)
