@@ -18,8 +18,11 @@ from starlette.routing import Route
 from ragents.embeddings import EmbeddingConfig, open_embedder
 from ragents.embeddings.local import LocalEmbedder
 from ragents.embeddings.packing import pack
+from ragents.errors import TextTooLong
 
 START_TIMEOUT_S = 60
+MODEL = "served/elsewhere"
+"""The name under which it is served: a model that has no folder here."""
 
 
 class EncoderServer:
@@ -41,6 +44,7 @@ class EncoderServer:
                 Route("/embed_queries", self._packed, methods=["POST"]),
                 Route("/embed_documents", self._packed, methods=["POST"]),
                 Route("/v1/embeddings", self._openai, methods=["POST"]),
+                Route("/v1/models", self._models),
                 Route("/embed", self._tei, methods=["POST"]),
                 Route("/info", self._info),
                 Route("/readyz", self._ready),
@@ -109,6 +113,12 @@ class EncoderServer:
             "auto_truncate": False,
         }
 
+    async def _models(self, request: Request) -> Response:
+        return await self._answer(request, None, self._known_models)
+
+    async def _known_models(self) -> Any:
+        return {"object": "list", "data": [{"id": "other"}, {"id": MODEL, "max_model_len": self._embedder.max_tokens}]}
+
     async def _ready(self, request: Request) -> Response:
         return await self._answer(request, None, self._about)
 
@@ -123,6 +133,8 @@ class EncoderServer:
         self.most_at_once = max(self.most_at_once, self._busy)
         try:
             return JSONResponse(await work())
+        except TextTooLong as error:
+            return JSONResponse({"error": str(error), "error_type": "Validation"}, 400 if "/v1" in path else 413)
         finally:
             self._busy -= 1
 

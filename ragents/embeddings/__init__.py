@@ -1,7 +1,7 @@
 """Embeddings: the Embedder port, and one file per backend."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from ragents.config.rag_config import DEFAULT_EMBEDDING_MODEL
@@ -24,7 +24,8 @@ __all__ = [
 def create_embedder(
     config: EmbeddingConfig, *, model: str = DEFAULT_EMBEDDING_MODEL, observe: Observer | None = None
 ) -> Embedder:
-    """The embedder that `config` names. One with a model is a LocalEmbedder, which loads in its `async with`.
+    """The embedder that `config` names. One with a model is a LocalEmbedder, which loads in its `async with`; one of a
+    server is an HttpEmbedder, which asks it there.
 
     `observe` is told of each batch that a local model runs.
 
@@ -45,6 +46,10 @@ def create_embedder(
             from ragents.embeddings.sentence_transformers import TorchEncoder  # noqa: PLC0415
 
             return LocalEmbedder(model, partial(TorchEncoder.load, config, model=model), config=config, observe=observe)
+        case "openai" | "tei":
+            from ragents.embeddings.http import HttpEmbedder  # noqa: PLC0415
+
+            return HttpEmbedder(config, model=model)
 
 
 @asynccontextmanager
@@ -66,6 +71,6 @@ async def open_embedder(
             embedder: Embedder = RemoteEmbedder(model, service, config=config, observe=observe)
         else:
             embedder = create_embedder(config, model=model, observe=observe)
-        if isinstance(embedder, LocalEmbedder):
+        if isinstance(embedder, AbstractAsyncContextManager):
             await stack.enter_async_context(embedder)
         yield embedder

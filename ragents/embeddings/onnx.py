@@ -31,7 +31,7 @@ class OnnxEncoder:
     batch_tokens = CPU_BATCH_TOKENS
 
     def __init__(self, folder: ModelFolder, session: onnxruntime.InferenceSession) -> None:
-        self._folder, self._session, self._tokenizer = folder, session, FolderTokenizer(folder)
+        self._folder, self._session, self._tokenizer = folder, session, FolderTokenizer(folder.path, folder.prompts)
         self._inputs = {each.name for each in session.get_inputs()}
         self._output = session.get_outputs()[0].name
         # A model's own graph may leave its output's shape open, so it is asked; this is the first run, too.

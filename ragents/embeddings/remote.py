@@ -45,7 +45,7 @@ class RemoteEncoder:
     def load(cls, service: EncoderService, *, model: str) -> "RemoteEncoder":
         """Waits until the other process has loaded the model. EncoderUnavailable when that takes too long."""
         folder = read_model_folder(find_model(model))
-        tokenizer = FolderTokenizer(folder)
+        tokenizer = FolderTokenizer(folder.path, folder.prompts)
         http = open_http(service.url, timeout_s=service.timeout_s)
         try:
             return cls(tokenizer, folder.max_tokens, http, start_timeout_s=service.start_timeout_s)

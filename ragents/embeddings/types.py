@@ -6,7 +6,7 @@ from typing import Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from ragents.config.base import Config
 
@@ -17,11 +17,13 @@ Vectors = NDArray[np.float32]
 LOCAL_BACKENDS = ("onnx", "sentence_transformers")
 """Those that load a model into a process of this server."""
 
+SERVERS = ("openai", "tei")
+
 
 class EmbeddingConfig(Config):
     """Which backend runs the model that `rag.embedding_model` names."""
 
-    backend: Literal["onnx", "sentence_transformers", "hashing"] = "onnx"
+    backend: Literal["onnx", "sentence_transformers", "openai", "tei", "hashing"] = "onnx"
     precision: Literal["fp32", "int8"] = Field(
         default="fp32", description="onnx only: int8 is faster, and its vectors are another model's to the store"
     )
@@ -31,6 +33,21 @@ class EmbeddingConfig(Config):
     device: str | None = Field(
         default=None, description="sentence_transformers only: cpu, cuda, mps; none = its choice"
     )
+    base_url: str | None = Field(default=None, description="openai (up to /v1), tei: the server")
+    api_key: SecretStr | None = Field(default=None, description="openai, tei: sent as a bearer token")
+    timeout_s: float = Field(default=30, gt=0, description="openai, tei: longest request, with its repetitions")
+    retries: int = Field(default=2, ge=0, le=10, description="openai, tei: repetitions of a request")
+    concurrency: int = Field(default=4, ge=1, le=100, description="openai, tei: requests at once, for each kind")
+    batch_texts: int = Field(default=32, ge=1, le=2048, description="openai, tei: texts in a request")
+    max_tokens: int | None = Field(default=None, ge=8, description="openai, tei: a text's limit; none = ask the server")
+    query_prompt: str | None = Field(default=None, description="openai, tei: put before questions; none = the model's")
+    document_prompt: str | None = Field(default=None, description="openai, tei: put before documents")
+
+    @model_validator(mode="after")
+    def _a_server_has_an_address(self) -> Self:
+        if self.backend in SERVERS and not self.base_url:
+            raise ValueError(f"base_url is missing; embeddings.backend {self.backend!r} asks a server")
+        return self
 
     @model_validator(mode="after")
     def _int8_is_for_onnx(self) -> Self:

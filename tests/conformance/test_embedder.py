@@ -40,12 +40,19 @@ async def embedder(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAGENTS_HOME", str(tmp_path_factory.getbasetemp() / "ragents-home"))
         async with AsyncExitStack() as stack:
-            service = None
-            if backend == "service":
-                path = tmp_path_factory.getbasetemp() / "encoder.sock"
-                server = stack.enter_context(contextmanager(serve)(socket_path=path))
-                backend, service = "onnx", EncoderService(server.url)
-            opened = await stack.enter_async_context(open_embedder(EmbeddingConfig(backend=backend), service=service))
+            config, service = EmbeddingConfig(), None
+            match backend:
+                case "service":
+                    path = tmp_path_factory.getbasetemp() / "encoder.sock"
+                    server = stack.enter_context(contextmanager(serve)(socket_path=path))
+                    service = EncoderService(server.url)
+                case "openai" | "tei":
+                    server = stack.enter_context(contextmanager(serve)())
+                    url = server.url + ("/v1" if backend == "openai" else "")
+                    config = EmbeddingConfig(backend=backend, base_url=url)
+                case _:
+                    config = EmbeddingConfig(backend=backend)
+            opened = await stack.enter_async_context(open_embedder(config, service=service))
             yield CachedEmbedder(opened, DictCache()) if "cached" in request.param else opened
 
 
