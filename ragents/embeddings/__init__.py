@@ -46,6 +46,10 @@ def create_embedder(
             from ragents.embeddings.sentence_transformers import TorchEncoder  # noqa: PLC0415
 
             return LocalEmbedder(model, partial(TorchEncoder.load, config, model=model), config=config, observe=observe)
+        case "mlx":
+            from ragents.embeddings.mlx import MlxEncoder  # noqa: PLC0415
+
+            return LocalEmbedder(model, partial(MlxEncoder.load, model=model), config=config, observe=observe)
         case "openai" | "tei":
             from ragents.embeddings.http import HttpEmbedder  # noqa: PLC0415
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 
 from ragents.config import data_home
 from ragents.embeddings.cores import usable_cores
 from ragents.embeddings.graph_cache import cached_graph
 from ragents.embeddings.local import CPU_BATCH_TOKENS, Tokenized
 from ragents.embeddings.model_folder import Kind, ModelFolder, Pooling, read_bert_shape, read_model_folder
+from ragents.embeddings.pooling import pool, unit
 from ragents.embeddings.quantizing import int8_graph
 from ragents.embeddings.tokenizing import FolderTokenizer
 from ragents.embeddings.types import EmbeddingConfig, Vectors
@@ -22,7 +22,6 @@ from ragents.errors import ConfigError
 
 GRAPH_VERSION = 1
 """Part of the cached graph's recipe: raise it when bert_graph.py writes another graph for the same weights."""
-_TINY = np.float32(1e-12)
 
 
 class OnnxEncoder:
@@ -42,7 +41,7 @@ class OnnxEncoder:
         """Reads (at the first start: builds) the graph. ConfigError when the model cannot be used."""
         path = find_model(model)
         folder = read_model_folder(path)
-        graph = _find_graph(model, path, folder.pooling)
+        graph = find_graph(model, path, folder.pooling)
         if config.precision == "int8":
             graph = int8_graph(graph)
         options = onnxruntime.SessionOptions()
@@ -76,24 +75,10 @@ class OnnxEncoder:
         feed = {"input_ids": tokens, "attention_mask": mask, "token_type_ids": np.zeros(shape, np.int64)}
         feed = {name: value for name, value in feed.items() if name in self._inputs}
         (output,) = self._session.run([self._output], feed)
-        return _unit(pool(output, mask, self._folder.pooling) if output.ndim == 3 else output)
+        return unit(pool(output, mask, self._folder.pooling) if output.ndim == 3 else output)
 
 
-def pool(states: Vectors, mask: NDArray[np.int64], pooling: Pooling) -> Vectors:
-    """Token states (batch, tokens, hidden), as a model's own ONNX file gives them, to (batch, hidden)."""
-    if pooling == "cls":
-        return states[:, 0]
-    weights = mask[:, :, None].astype(np.float32)
-    mean = (states * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), _TINY)
-    return np.asarray(mean, np.float32)
-
-
-def _unit(vectors: Vectors) -> Vectors:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(lengths, _TINY), np.float32)
-
-
-def _find_graph(model: str, path: Path, pooling: Pooling) -> Path | bytes:
+def find_graph(model: str, path: Path, pooling: Pooling) -> Path | bytes:
     """The model's own ONNX file, else one that is built from its weights: a path, or bytes where no disk takes it."""
     own = path / "onnx" / "model.onnx"
     if own.is_file():

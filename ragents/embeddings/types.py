@@ -14,7 +14,7 @@ Vectors = NDArray[np.float32]
 """Shape (n, dimension) or (dimension,), float32, rows of length 1."""
 
 
-LOCAL_BACKENDS = ("onnx", "sentence_transformers")
+LOCAL_BACKENDS = ("onnx", "sentence_transformers", "mlx")
 """Those that load a model into a process of this server."""
 
 SERVERS = ("openai", "tei")
@@ -23,7 +23,7 @@ SERVERS = ("openai", "tei")
 class EmbeddingConfig(Config):
     """Which backend runs the model that `rag.embedding_model` names."""
 
-    backend: Literal["onnx", "sentence_transformers", "openai", "tei", "hashing"] = "onnx"
+    backend: Literal["onnx", "sentence_transformers", "mlx", "openai", "tei", "hashing"] = "onnx"
     precision: Literal["fp32", "int8"] = Field(
         default="fp32", description="onnx only: int8 is faster, and its vectors are another model's to the store"
     )
