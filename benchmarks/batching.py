@@ -31,7 +31,7 @@ from ragents.embeddings.onnx import OnnxEncoder
 ROUNDS = 3
 CLIENTS = (1, 8, 64)
 QUESTIONS = {1: 200, 8: 400, 64: 640}
-BULK_TEXTS = 64
+BULK_TEXTS = 256
 SHAPED_TEXTS = 256
 SHAPES: dict[str, tuple[int, bool]] = {
     "one by one": (1, True),

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.infinity import measure_infinity
 from ragents.config.rag_config import DEFAULT_EMBEDDING_MODEL
 from ragents.embeddings import EmbeddingConfig
 from ragents.embeddings.onnx import OnnxEncoder, find_graph
@@ -41,13 +42,18 @@ def run() -> list[Row]:
     candidates = {"ours": sys.executable, "onnxruntime": sys.executable, "ours int8": sys.executable}
     if python := os.environ.get("BENCH_TORCH"):
         candidates["sentence-transformers"] = python
+    if python := os.environ.get("BENCH_INFINITY"):
+        candidates["infinity-emb"] = python
     found: dict[str, list[dict[str, float]]] = {name: [] for name in candidates}
     with tempfile.TemporaryDirectory(prefix="rb-") as directory:
         file = Path(directory) / "given.json"
         file.write_text(json.dumps(given))
         for _ in range(ROUNDS):
             for name, python in candidates.items():
-                found[name].append(measure(python, name, file))
+                if name == "infinity-emb":
+                    found[name].append(measure_infinity(python, given))
+                else:
+                    found[name].append(measure(python, name, file))
     rows: list[Row] = [
         {"name": name, **{key: round(statistics.median(each[key] for each in rounds), 2) for key in rounds[0]}}
         for name, rounds in found.items()

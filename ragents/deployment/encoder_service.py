@@ -8,6 +8,8 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import bentoml
+from _bentoml_impl.server.app import ServiceAppFactory
+from bentoml._internal.marshal.dispatcher import Optimizer
 from bentoml.container import BentoMLContainer  # type: ignore[attr-defined]  # BentoML is not strict about __all__
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
@@ -70,6 +72,30 @@ class Encoder:
         return self._embedder
 
 
+class Eager(Optimizer):
+    """BentoML's batching without its waiting for company.
+
+    It makes a batch wait for as long as batches waited lately, and counts in the time that they stood behind another
+    one: a lone question after a busy minute took 34.6 ms instead of 20.3 on a model that takes 20 (2026-11-21).
+    """
+
+    def trigger_refresh(self) -> None:
+        super().trigger_refresh()  # type: ignore[no-untyped-call]  # BentoML's
+        self.wait = 0
+
+
+class EncoderHost(bentoml.Service[Any]):
+    """A BentoML service whose batches start as soon as the encoder is free."""
+
+    def to_asgi(self, is_main: bool = True) -> ASGIApp:
+        self.inject_config()
+        factory = ServiceAppFactory(self, is_main=is_main)
+        for dispatcher in factory.dispatchers.values():
+            dispatcher.optimizer = Eager(dispatcher.max_latency)
+        app: ASGIApp = factory()
+        return app
+
+
 class JsonOnly:
     """BentoML's inner services unpack pickles, which could run code."""
 
@@ -89,6 +115,7 @@ def create_encoder_service(serving: ServingConfig, *, max_queue: int) -> Any:
     """The service, for `bentoml.depends`."""
     service: Any = bentoml.service(
         name=NAME,
+        service_class=EncoderHost,
         workers=1,
         traffic={"timeout": serving.encoder_timeout_s + TIMEOUT_GRACE_S, "max_concurrency": max_queue},
         endpoints={"livez": "/livez", "readyz": "/readyz"},
