@@ -9,7 +9,18 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-SUITES = ("start", "checkpoints", "vectors", "hybrid", "quality", "chunking", "ingest", "query")
+SUITES = (
+    "start",
+    "checkpoints",
+    "vectors",
+    "hybrid",
+    "quality",
+    "chunking",
+    "ingest",
+    "encoder",
+    "batching",
+    "query",
+)
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -19,6 +19,7 @@ RAGentsError
 └── BackendUnavailable          a needed neighbour is down
     ├── StoreUnavailable
     ├── ModelUnavailable
+    ├── EncoderUnavailable
     └── RerankerUnavailable     (the answer goes on without it, and says so)
 """
 
@@ -152,6 +153,13 @@ class ModelUnavailable(BackendUnavailable):
 
     def __init__(self, detail: str, *, retry_after_s: float = 5.0) -> None:
         super().__init__("llm", detail, retry_after_s=retry_after_s)
+
+
+class EncoderUnavailable(BackendUnavailable):
+    code = "encoder_unavailable"
+
+    def __init__(self, detail: str, *, retry_after_s: float = 5.0) -> None:
+        super().__init__("encoder", detail, retry_after_s=retry_after_s)
 
 
 class RerankerUnavailable(BackendUnavailable):

@@ -17,7 +17,7 @@ from ragents.agents.types import AgentConfig
 from ragents.config import data_home
 from ragents.deployment.config import ServiceConfig
 from ragents.embedded import open_postgres
-from ragents.embeddings import Observer, open_embedder
+from ragents.embeddings import EncoderService, Observer, open_embedder
 from ragents.embeddings.cached import CachedEmbedder
 from ragents.embeddings.types import Embedder
 from ragents.errors import ConfigError
@@ -63,15 +63,22 @@ class Database:
 
 @asynccontextmanager
 async def open_app(
-    config: ServiceConfig, *, on_batch: Observer | None = None, on_model_failure: OnFailure | None = None
+    config: ServiceConfig,
+    *,
+    on_batch: Observer | None = None,
+    on_model_failure: OnFailure | None = None,
+    encoder_service: EncoderService | None = None,
 ) -> AsyncIterator[App]:
-    """`on_batch` is told of each batch of the encoder, `on_model_failure` of each failed call of a language model.
+    """`on_batch` is told of each batch of the encoder, which is in this process unless `encoder_service` has it;
+    `on_model_failure` of each failed call of a language model.
 
     Raises ConfigError for settings that cannot work and BackendUnavailable for a neighbour that is down.
     """
     async with AsyncExitStack() as stack:
         encoder = await stack.enter_async_context(
-            open_embedder(config.embeddings, model=config.rag.embedding_model, observe=on_batch)
+            open_embedder(
+                config.embeddings, model=config.rag.embedding_model, observe=on_batch, service=encoder_service
+            )
         )
         database = await stack.enter_async_context(open_database(config.store))
         store = await stack.enter_async_context(

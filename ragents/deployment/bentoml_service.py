@@ -17,6 +17,7 @@ from starlette.responses import Response
 from ragents.config import load_settings
 from ragents.deployment import process
 from ragents.deployment.config import ServiceConfig
+from ragents.deployment.encoder_service import create_encoder_service, find_encoder
 from ragents.deployment.http import current_request, respond
 from ragents.deployment.middleware import Front, RealPath, create_label
 from ragents.deployment.routes import create_routes
@@ -95,10 +96,16 @@ class HostedService(bentoml.Service[Any]):
     traffic={"timeout": _config.serving.timeout_s + BENTOML_GRACE_S},
     http={"host": _config.serving.host, "port": _config.serving.port},
     endpoints={"livez": "/livez", "readyz": "/readyz"},
+    runner_probe={"enabled": False},  # an encoder that starts again must not make every worker unready
     logging={"access": {"enabled": False}},
 )
 class RAGentsService:
     """Agents that answer questions over documents, with sources."""
+
+    if _config.serving.encoder == "service":
+        encoder = bentoml.depends(
+            create_encoder_service(_config.serving, max_queue=_config.embeddings.max_queue)
+        )  # BentoML starts it, and starts it again
 
     def __init__(self) -> None:
         self._stack = AsyncExitStack()
@@ -129,7 +136,12 @@ class RAGentsService:
         async with AsyncExitStack() as stack:
             metrics = get_metrics()
             app = await stack.enter_async_context(
-                open_app(config, on_batch=metrics.batch_encoded, on_model_failure=metrics.model_failed)
+                open_app(
+                    config,
+                    on_batch=metrics.batch_encoded,
+                    on_model_failure=metrics.model_failed,
+                    encoder_service=find_encoder(config.serving),
+                )
             )
             await ensure_samples(app)
             questions = Questions(app, metrics)

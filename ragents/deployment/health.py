@@ -10,6 +10,7 @@ from typing import Any, Literal
 from ragents import __version__
 from ragents.agents.langgraph_base import thread_config
 from ragents.deployment.app import App
+from ragents.embeddings.types import Checked
 from ragents.errors import BackendUnavailable, RAGentsError
 from ragents.principal import Principal
 
@@ -103,7 +104,10 @@ class Health:
         return f"{self._app.config.llm.provider}: {self._app.llm.name}"
 
     async def _encoder(self) -> str | None:
-        self._app.embedder.count_tokens(["ready?"])
+        if isinstance(self._app.encoder, Checked):
+            await self._app.encoder.check()
+        else:
+            self._app.encoder.count_tokens(["ready?"])
         return self._app.embedder.model
 
 
