@@ -13,6 +13,7 @@ from ragents.ingestion.discover import Found, discover
 from ragents.ingestion.embedding import EMBED_CHUNKS, Embedded, Prepared, embed_together
 from ragents.ingestion.loading import Loading
 from ragents.ingestion.pipe import Pipe
+from ragents.ingestion.sentences import embed_sentences
 from ragents.ingestion.types import Failure, IngestReport, OnProgress, Outcome, Progress
 from ragents.principal import ANONYMOUS, Principal
 from ragents.rag.chunking import Chunker, create_chunker
@@ -90,8 +91,15 @@ class _Run:
             except* RAGentsError as group:
                 # What ends a run (the store is gone) is one error, whichever stages met it.
                 raise group.exceptions[0] from None
+        if self._config.sentence_vectors:
+            await self._embed_sentences()
         self._report.seconds = time.perf_counter() - started
         return self._report
+
+    async def _embed_sentences(self) -> None:
+        started = time.perf_counter()
+        await embed_sentences(self._store, self._embedder, principal=self._principal, collection=self._collection)
+        self._report.stage_s["sentences"] = time.perf_counter() - started
 
     async def _check_model(self) -> None:
         """Before anything is read: every document would fail alike."""

@@ -18,6 +18,7 @@ from ragents.rag.confidence import confidence_of
 from ragents.rag.filters import Filters
 from ragents.rag.query import Found, fuse_lists, plan_queries, search_all
 from ragents.rag.rerank import Reranking
+from ragents.rag.sentence_vectors import recall_sentences
 from ragents.rag.store.types import SearchQuery, VectorStore
 from ragents.rag.types import RAGResponse, Source, Usage
 from ragents.rag.windows import widen
@@ -112,6 +113,8 @@ class RAGEngine:
             rerank_started = time.perf_counter()
             sources, left_out = await self.reranking.best(text, sources, top_k)
             timings["rerank_ms"] = _ms_since(rerank_started)
+        if self.config.sentence_vectors and self.llm is not None and self.llm.extractive:
+            await recall_sentences(sources, store=self.store, embedder=self.embedder, principal=principal)
         confidence = confidence_of(text, sources)  # of what was found, not of what stands around it
         if self.config.neighbours:
             sources = await self._widened(sources, timings, principal=principal)

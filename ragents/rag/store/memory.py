@@ -57,6 +57,7 @@ class MemoryVectorStore:
     def __init__(self, *, max_chunks: int = MAX_CHUNKS) -> None:
         self._tenants: dict[str, dict[str, _Collection]] = {}
         self._max_chunks = max_chunks
+        self.sentences = None
 
     async def upsert(
         self,

@@ -1,6 +1,6 @@
 """The VectorStore port: whole documents in, ranked chunks out, one tenant at a time."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, Self
@@ -93,12 +93,33 @@ class Neighbourhood:
     chunks: Sequence[Chunk]
 
 
+class SentenceVectors(Protocol):
+    """Vectors of the sentences of chunks, kept at half precision; they go with their chunk."""
+
+    async def of_chunks(self, chunk_ids: Sequence[str], *, principal: Principal) -> dict[str, Vectors]:
+        """Of the chunks that have them: (sentences, dimension) in the order of the sentences. One round trip."""
+        ...
+
+    def missing(self, *, principal: Principal, collection: str) -> AsyncIterator[Sequence[tuple[str, str]]]:
+        """Ids and texts of the chunks that have none, in pages; each is given once, whatever is kept meanwhile."""
+        ...
+
+    async def keep(self, vectors: Mapping[str, Vectors], *, principal: Principal) -> None:
+        """By id of the chunk; one that is gone is passed over, one that has them keeps what it has."""
+        ...
+
+
 class VectorStore(Protocol):
     """Every method sees the principal's tenant only.
 
     Errors: StoreUnavailable when the backend cannot be reached in time, NotFound for an unknown collection in `search`,
     Conflict for vectors of another model or dimension.
     """
+
+    @property
+    def sentences(self) -> SentenceVectors | None:
+        """None: the store keeps none."""
+        ...
 
     async def upsert(
         self,
@@ -187,4 +208,4 @@ class VectorStore(Protocol):
     async def close(self) -> None: ...
 
 
-__all__ = ["Neighbourhood", "SearchQuery", "StoreConfig", "StoredChunks", "Upserted", "VectorStore"]
+__all__ = ["Neighbourhood", "SearchQuery", "SentenceVectors", "StoreConfig", "StoredChunks", "Upserted", "VectorStore"]

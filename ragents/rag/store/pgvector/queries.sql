@@ -146,6 +146,31 @@ JOIN ragents.chunk_vectors v ON v.tenant = d.tenant AND v.document_id = d.id AND
 WHERE d.tenant = $1 AND c.name = $2 AND d.uri = $3
 ORDER BY k.position;
 
+-- name: sentence_vectors
+-- $1 tenant, $2 chunk ids
+SELECT s.chunk_id, s.sentences, s.vectors FROM ragents.chunk_sentences s
+WHERE s.tenant = $1 AND s.chunk_id = ANY ($2::uuid[]);
+
+-- name: chunks_without_sentences
+-- $1 tenant, $2 collection, $3 and $4 document and position to go on after, $5 limit
+SELECT k.id, k.body, k.document_id, k.position
+FROM ragents.documents d JOIN ragents.collections c ON c.tenant = d.tenant AND c.id = d.collection_id
+JOIN ragents.chunks k ON k.tenant = d.tenant AND k.document_id = d.id
+WHERE d.tenant = $1 AND c.name = $2 AND d.id >= $3 AND (k.document_id, k.position) > ($3, $4::int)
+  AND NOT EXISTS (SELECT FROM ragents.chunk_sentences s WHERE s.tenant = k.tenant AND s.chunk_id = k.id)
+ORDER BY k.document_id, k.position LIMIT $5;
+
+-- name: keep_sentence_vectors
+-- $1 tenant, arrays: $2 chunk ids, $3 sentences, $4 vectors. Chunks that are gone by now are passed over: locked before,
+-- so that none goes in between.
+WITH there AS MATERIALIZED (
+    SELECT k.id FROM ragents.chunks k WHERE k.tenant = $1 AND k.id = ANY ($2::uuid[]) ORDER BY k.id FOR KEY SHARE
+)
+INSERT INTO ragents.chunk_sentences (tenant, chunk_id, sentences, vectors)
+SELECT $1, n.chunk_id, n.sentences, n.vectors
+FROM unnest($2::uuid[], $3::smallint[], $4::bytea[]) AS n(chunk_id, sentences, vectors) JOIN there t ON t.id = n.chunk_id
+ON CONFLICT DO NOTHING;
+
 -- name: list_documents
 -- $1 tenant, $2 collection or null, $3 after id or null, $4 limit, $5 uri or null
 SELECT d.id, d.collection_id, c.name AS collection, d.uri, d.title, d.format, d.version, d.chunks, d.size_bytes,

@@ -24,6 +24,7 @@ from ragents.rag.store.pgvector.rows import (
     stored_of,
 )
 from ragents.rag.store.pgvector.searching import ReplicaBehind, search
+from ragents.rag.store.pgvector.sentences import PgSentenceVectors
 from ragents.rag.store.pgvector.statements import SQL
 from ragents.rag.store.text import check_names, clean, unknown_collection
 from ragents.rag.store.types import Neighbourhood, SearchQuery, StoredChunks, Upserted
@@ -56,6 +57,7 @@ class PgVectorStore:
         self._language = language
         self._migrate_dsn = migrate_dsn
         self._replica = replica
+        self.sentences = PgSentenceVectors(self._as)
 
     async def upsert(
         self,
