@@ -68,6 +68,7 @@ class MemoryVectorStore:
         principal: Principal,
         collection: str,
         embedding_model: str,
+        force: bool = False,
     ) -> Upserted:
         if len(chunks) != len(embeddings):
             raise ValueError(f"{len(chunks)} chunks and {len(embeddings)} embeddings")
@@ -76,7 +77,7 @@ class MemoryVectorStore:
         stored = self._collection_for(principal.tenant, collection, embedding_model, embeddings.shape[1])
         uri = clean(document.uri)
         old = next((each for each in stored.documents.values() if each.uri == uri), None)
-        if old is not None and old.content_hash == document.content_hash:
+        if old is not None and old.content_hash == document.content_hash and not force:
             return Upserted(old.id, old.version, "unchanged", old.chunks)
         self._check_room(len(chunks))
         document_id, version = (old.id, old.version + 1) if old else (str(uuid.uuid4()), 1)

@@ -130,10 +130,12 @@ class VectorStore(Protocol):
         principal: Principal,
         collection: str,
         embedding_model: str,
+        force: bool = False,
     ) -> Upserted:
         """Store or replace a document with its chunks at once: a reader sees the old or the new, never a mix.
 
-        The collection is made when it does not exist. An equal content_hash changes nothing ("unchanged").
+        The collection is made when it does not exist. An equal content_hash changes nothing ("unchanged"), unless
+        `force` asks for a new version all the same.
         """
         ...
 

@@ -68,6 +68,7 @@ class PgVectorStore:
         principal: Principal,
         collection: str,
         embedding_model: str,
+        force: bool = False,
     ) -> Upserted:
         if len(chunks) != len(embeddings):
             raise ValueError(f"{len(chunks)} chunks and {len(embeddings)} embeddings")
@@ -83,7 +84,7 @@ class PgVectorStore:
                 language=self._language,
             )
             found = await db.fetchrow(SQL["find_document"], tenant, row["id"], clean(document.uri))
-            if found is not None and found["content_hash"] == document.content_hash:
+            if found is not None and found["content_hash"] == document.content_hash and not force:
                 return Upserted(str(found["id"]), found["version"], "unchanged", found["chunks"])
             document_id, version = await writing.write_document(
                 db, tenant, row["id"], document, chunks=len(chunks), found=found
