@@ -115,7 +115,8 @@ class _Run:
         if stored.embedding_model != self._embedder.model:
             raise Conflict(
                 f"collection {self._collection!r} was made with {stored.embedding_model!r}, and the encoder is "
-                f"{self._embedder.model!r}; use another --collection, or set rag.embedding_model to the first"
+                f"{self._embedder.model!r}; move it with `ragents reembed`, use another --collection, or set "
+                "rag.embedding_model to the first"
             )
 
     async def _load_all(self, files: Sequence[Found], limits: LoadLimits) -> None:

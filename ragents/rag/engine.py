@@ -9,7 +9,7 @@ from semantic_text_splitter import TextSplitter
 
 from ragents.config.rag_config import RAGConfig
 from ragents.embeddings.types import Embedder, Vectors
-from ragents.errors import InputError
+from ragents.errors import Conflict, InputError
 from ragents.llm.client import LLMClient
 from ragents.principal import ANONYMOUS, Principal
 from ragents.rag.answering import answer_from_sources
@@ -133,8 +133,17 @@ class RAGEngine:
     async def scope(
         self, *, principal: Principal, collection: str | None = None, filters: Filters | None = None
     ) -> CacheScope:
-        """What a cached result of this collection depends on, as it is now. NotFound for an unknown collection."""
+        """What a cached result of this collection depends on, as it is now.
+
+        NotFound for an unknown collection, Conflict for one of another model than the encoder's.
+        """
         stored = await self.store.collection(collection or self.config.collection, principal=principal)
+        if stored.embedding_model != self.embedder.model:
+            raise Conflict(
+                f"collection {stored.name!r} was made with {stored.embedding_model!r}, and the encoder is "
+                f"{self.embedder.model!r}; set rag.embedding_model to the first, or move the collection to the second "
+                "with `ragents reembed`"
+            )
         return CacheScope(
             tenant=principal.tenant,
             collection=stored.name,

@@ -58,6 +58,7 @@ class MemoryVectorStore:
         self._tenants: dict[str, dict[str, _Collection]] = {}
         self._max_chunks = max_chunks
         self.sentences = None
+        self.move = None
 
     async def upsert(
         self,

@@ -1,6 +1,6 @@
 """The VectorStore port: whole documents in, ranked chunks out, one tenant at a time."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, Self
@@ -11,6 +11,7 @@ from ragents.config.base import Config
 from ragents.embeddings.types import Vectors
 from ragents.principal import Principal
 from ragents.rag.filters import Filters
+from ragents.rag.store.optional import Move, SentenceVectors
 from ragents.rag.types import Chunk, Collection, Document, Excerpt, SearchMode, Source, StoredDocument
 
 
@@ -93,22 +94,6 @@ class Neighbourhood:
     chunks: Sequence[Chunk]
 
 
-class SentenceVectors(Protocol):
-    """Vectors of the sentences of chunks, kept at half precision; they go with their chunk."""
-
-    async def of_chunks(self, chunk_ids: Sequence[str], *, principal: Principal) -> dict[str, Vectors]:
-        """Of the chunks that have them: (sentences, dimension) in the order of the sentences. One round trip."""
-        ...
-
-    def missing(self, *, principal: Principal, collection: str) -> AsyncIterator[Sequence[tuple[str, str]]]:
-        """Ids and texts of the chunks that have none, in pages; each is given once, whatever is kept meanwhile."""
-        ...
-
-    async def keep(self, vectors: Mapping[str, Vectors], *, principal: Principal) -> None:
-        """By id of the chunk; one that is gone is passed over, one that has them keeps what it has."""
-        ...
-
-
 class VectorStore(Protocol):
     """Every method sees the principal's tenant only.
 
@@ -119,6 +104,11 @@ class VectorStore(Protocol):
     @property
     def sentences(self) -> SentenceVectors | None:
         """None: the store keeps none."""
+        ...
+
+    @property
+    def move(self) -> Move | None:
+        """None: collections of this store stay with their model."""
         ...
 
     async def upsert(
@@ -210,4 +200,11 @@ class VectorStore(Protocol):
     async def close(self) -> None: ...
 
 
-__all__ = ["Neighbourhood", "SearchQuery", "SentenceVectors", "StoreConfig", "StoredChunks", "Upserted", "VectorStore"]
+__all__ = [
+    "Neighbourhood",
+    "SearchQuery",
+    "StoreConfig",
+    "StoredChunks",
+    "Upserted",
+    "VectorStore",
+]

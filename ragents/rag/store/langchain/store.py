@@ -43,6 +43,7 @@ class LangChainVectorStore(PgVectorStore):
 
     def __init__(self, connections: Connections, *, index: VectorIndex, language: str = "english") -> None:
         super().__init__(connections, language=language)
+        self.move = None  # the other store would go on with the vectors of before
         self.index = index
         self.probing = Probing()
         self._rebuilding = asyncio.Lock()  # two at once would add what the other has just added

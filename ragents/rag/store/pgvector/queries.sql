@@ -31,7 +31,7 @@ ON CONFLICT DO NOTHING;
 
 -- name: lock_collection
 -- $1 tenant, $2 name. Writers of one collection go one after the other: its counters and its epoch are theirs.
-SELECT id, embedding_model, dimension, language, average_words, space, next_model, next_dimension FROM ragents.collections
+SELECT id, embedding_model, dimension, language, average_words, chunks, space, next_model, next_dimension FROM ragents.collections
 WHERE tenant = $1 AND name = $2 FOR UPDATE;
 
 -- name: find_document
@@ -172,6 +172,26 @@ SELECT $1, n.chunk_id, n.sentences, n.vectors
 FROM unnest($2::uuid[], $3::smallint[], $4::bytea[]) AS n(chunk_id, sentences, vectors) JOIN there t ON t.id = n.chunk_id
 ON CONFLICT DO NOTHING;
 
+-- name: move_state
+-- $1 tenant, $2 name. As lock_collection, without a lock.
+SELECT id, embedding_model, dimension, chunks, space, next_model, next_dimension FROM ragents.collections
+WHERE tenant = $1 AND name = $2;
+
+-- name: count_to_move
+-- $1 tenant, $2 collection id, $3 space to be filled
+SELECT (SELECT chunks FROM ragents.collections WHERE tenant = $1 AND id = $2)
+       - (SELECT count(*) FROM ragents.chunk_vectors WHERE tenant = $1 AND collection_id = $2 AND space = $3);
+
+-- name: indexed_as_one
+-- $1 collection id, $2 space to be filled. Whether an index would take what is put into that space.
+SELECT EXISTS (
+    SELECT FROM pg_index x JOIN pg_class k ON k.oid = x.indexrelid
+    WHERE x.indrelid = 'ragents.chunk_vectors'::regclass
+      AND (k.relname = 'chunk_vectors_hnsw_' || $1::bigint || CASE $2::int WHEN 0 THEN '' ELSE '_1' END
+           OR k.relname IN ('chunk_vectors_hnsw_' || $1::bigint, 'chunk_vectors_hnsw_' || $1::bigint || '_new')
+              AND position('space' IN pg_get_expr(x.indpred, x.indrelid)) = 0)
+);
+
 -- name: begin_move
 -- $1 tenant, $2 collection id, $3 model, $4 dimension
 UPDATE ragents.collections SET next_model = $3, next_dimension = $4 WHERE tenant = $1 AND id = $2;
@@ -196,19 +216,17 @@ WHERE d.tenant = $1 AND d.collection_id = $2 AND d.id >= $4 AND (k.document_id, 
                   AND v.document_id = k.document_id AND v.position = k.position AND v.space = $3)
 ORDER BY k.document_id, k.position LIMIT $6;
 
+-- name: hold_collection
+-- $1 tenant, $2 name. As move_state; until the transaction ends nobody writes, and others may hold it too.
+SELECT id, embedding_model, dimension, chunks, space, next_model, next_dimension FROM ragents.collections
+WHERE tenant = $1 AND name = $2 FOR KEY SHARE;
+
 -- name: insert_moved
--- $1 tenant, $2 collection id, $3 space, $4 model that the move is to, arrays: $5 chunk ids, $6 embeddings. Chunks that are
--- gone by now are passed over, locked so that none goes in between; nothing is stored once the move is not under way.
-WITH there AS MATERIALIZED (
-    SELECT k.id, k.document_id, k.position FROM ragents.chunks k
-    WHERE k.tenant = $1 AND k.id = ANY ($5::uuid[]) ORDER BY k.id FOR KEY SHARE
-), under_way AS MATERIALIZED (
-    SELECT c.id FROM ragents.collections c
-    WHERE c.tenant = $1 AND c.id = $2 AND c.next_model = $4 AND c.space <> $3 FOR KEY SHARE
-)
+-- $1 tenant, $2 collection id, $3 space, arrays: $4 chunk ids, $5 embeddings. Chunks that are gone are passed over.
 INSERT INTO ragents.chunk_vectors (tenant, collection_id, document_id, position, embedding, space)
-SELECT $1, u.id, t.document_id, t.position, n.embedding, $3
-FROM under_way u CROSS JOIN unnest($5::uuid[], $6::vector[]) AS n(chunk_id, embedding) JOIN there t ON t.id = n.chunk_id
+SELECT $1, $2, k.document_id, k.position, n.embedding, $3
+FROM unnest($4::uuid[], $5::vector[]) AS n(chunk_id, embedding)
+JOIN ragents.chunks k ON k.tenant = $1 AND k.id = n.chunk_id
 ON CONFLICT DO NOTHING;
 
 -- name: empty_space

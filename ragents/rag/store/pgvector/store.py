@@ -11,8 +11,10 @@ from ragents.embeddings.types import Vectors
 from ragents.errors import BackendUnavailable, NotFound
 from ragents.postgres.connections import GRACE_S, Connections
 from ragents.principal import Principal
+from ragents.rag.store.optional import Move
 from ragents.rag.store.pgvector import writing
 from ragents.rag.store.pgvector.indexes import EXACT_BELOW, build_indexes
+from ragents.rag.store.pgvector.moving import PgMove
 from ragents.rag.store.pgvector.replica import Replica
 from ragents.rag.store.pgvector.rows import (
     chunk_uuid,
@@ -58,6 +60,7 @@ class PgVectorStore:
         self._migrate_dsn = migrate_dsn
         self._replica = replica
         self.sentences = PgSentenceVectors(self._as)
+        self.move: Move | None = PgMove(self._as, exact_below=exact_below, migrate_dsn=migrate_dsn)
 
     async def upsert(
         self,
