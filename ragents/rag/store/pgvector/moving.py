@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import asyncpg
 
@@ -19,6 +19,8 @@ from ragents.rag.store.text import clean, unknown_collection
 PAGE = 256
 EMPTIED_AT_ONCE = 5_000
 """Vectors that one step deletes; writers go between two steps."""
+LONG_S, LONG = 120.0, 20
+"""Seconds for a statement that reads a whole collection, and for its transaction the time of so many usual ones."""
 START = (uuid.UUID(int=0), -1)
 Transactions = Callable[..., AbstractAsyncContextManager[asyncpg.Connection]]
 
@@ -50,14 +52,14 @@ class PgMove:
             )
         if under_way != wanted or restart:
             await self._prepare(tenant, collection, state, wanted)
-        async with self._transaction(tenant) as db:
+        async with self._long(tenant) as db:
             left: int = await db.fetchval(SQL["count_to_move"], tenant, state["id"], 1 - state["space"])
         return left
 
     async def unmoved(self, collection: str, *, principal: Principal) -> AsyncIterator[Sequence[Unmoved]]:
         tenant, after = principal.tenant, START
         while True:
-            async with self._transaction(tenant) as db:
+            async with self._long(tenant) as db:
                 state = await self._state(db, tenant, collection)
                 rows = await db.fetch(SQL["chunks_to_move"], tenant, state["id"], 1 - state["space"], *after, PAGE)
             if not rows:
@@ -77,16 +79,16 @@ class PgMove:
 
     async def finish(self, collection: str, *, principal: Principal, embedding_model: str) -> Moved | None:
         tenant = principal.tenant
-        async with self._transaction(tenant) as db:
+        async with self._long(tenant) as db:
             state = await self._state(db, tenant, collection)
-            if await db.fetch(SQL["chunks_to_move"], tenant, state["id"], 1 - state["space"], *START, 1):
+            if await self._is_left(db, tenant, state):
                 return None
         if self._migrate_dsn is not None:
             await build_indexes(self._migrate_dsn, exact_below=self._exact_below, only=state["id"], with_next=True)
-        async with self._transaction(tenant, statements=20) as db:
+        async with self._long(tenant) as db:
             state = await self._locked(db, tenant, collection)
             _check_under_way(state, collection, embedding_model)
-            if await db.fetch(SQL["chunks_to_move"], tenant, state["id"], 1 - state["space"], *START, 1):
+            if await self._is_left(db, tenant, state):
                 return None  # written meanwhile
             await db.execute(SQL["forget_sentences"], tenant, state["id"])
             epoch: int = await db.fetchval(SQL["end_move"], tenant, state["id"])
@@ -118,6 +120,20 @@ class PgMove:
                 gone = await db.fetchval(SQL["empty_space"], tenant, state["id"], 1 - state["space"], EMPTIED_AT_ONCE)
         if self._migrate_dsn is not None:
             await build_indexes(self._migrate_dsn, exact_below=self._exact_below, only=state["id"])
+
+    async def _is_left(self, db: asyncpg.Connection, tenant: str, state: asyncpg.Record) -> bool:
+        """Counted first: that reads one index, where the list of what is missing reads two and compares them."""
+        place = (tenant, state["id"], 1 - state["space"])
+        if await db.fetchval(SQL["count_to_move"], *place) == 0:
+            return False
+        return bool(await db.fetch(SQL["chunks_to_move"], *place, *START, 1))
+
+    @asynccontextmanager
+    async def _long(self, tenant: str) -> AsyncIterator[asyncpg.Connection]:
+        """For statements that read a whole collection."""
+        async with self._transaction(tenant, statements=LONG) as db:
+            await db.execute(f"SET LOCAL statement_timeout = {int(LONG_S * 1000)}")
+            yield db
 
     async def _locked(self, db: asyncpg.Connection, tenant: str, collection: str) -> asyncpg.Record:
         return _there(await db.fetchrow(SQL["lock_collection"], tenant, clean(collection)), collection)
