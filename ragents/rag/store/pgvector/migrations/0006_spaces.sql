@@ -7,8 +7,8 @@
 -- A partial HNSW index holds one space: ragents.chunk_vectors_hnsw_COLLECTION, and ..._1 for the space 1. Those from
 -- before this migration hold all rows of their collection, which are of space 0; `ragents db index` makes them anew.
 --
--- ragents.search is that of 0004 with the space in every look at chunk_vectors, and with an hnsw.ef_search that goes by the
--- size of the collection and by how many are asked for, where it was 120 or more. Its parameters:
+-- ragents.search is that of 0004 with the space in every look at chunk_vectors; hnsw.ef_search goes by how many are asked for
+-- and by the size of the collection, where it was 120 or more, and so does the number of postings. Its parameters:
 --
 -- p_tenant, p_collection   whose rows, and which; an unknown collection raises no_data_found (P0002)
 -- p_query                  the question as text, for the lexical list (its first 8,000 characters)
@@ -28,7 +28,7 @@
 -- index on halfvec, scanned iteratively and re-sorted by the full vectors.
 -- Lexical: BM25 (Robertson and Zaragoza 2009; k1 = 1.2, b = 0.75; idf as Lucene's) of the 64 rarest of the first 256 terms. All chunks of
 -- a narrow list or a small collection are scored; else those that hold the rarest terms, as many terms as have
--- 8,000 postings together.
+-- 8,000 postings together, in collections of more than 100,000 chunks more of them.
 -- Fused: every candidate of either list has both scores. Each is standardised over all candidates (mean 0, spread 1), so
 -- that neither the scale of an encoder nor the length of a question weighs; weighted, added, and scaled to 0..1.
 -- What it chose is said at level DEBUG1.
@@ -81,11 +81,13 @@ SET max_parallel_workers_per_gather = 0  -- starting workers does too; a questio
 AS $$
 #variable_conflict use_column
 DECLARE
-    c_postings CONSTANT integer := 8000;
-    c_ef CONSTANT integer := 80;  -- of 100,000 chunks: .998 of the ten nearest, and .992 with 60
+    c_postings CONSTANT integer := 8000;  -- both up to 100,000 chunks, and 2.5 times as many of a million:
+    c_ef CONSTANT integer := 80;  -- the right ten are .99 of the lexical list and .97 of the dense one, not .93 and .91
     c_even CONSTANT double precision := 1e-6;  -- scores closer than this are equal: what is left is rounding
     v_collection record;
     v_exact bigint;
+    v_scale double precision;
+    v_bound integer;
     v_depth integer := p_candidates;
     v_narrow boolean := false;
     v_where text;
@@ -125,6 +127,8 @@ BEGIN
     IF p_mode = 'dense' AND p_max_per_document IS NULL THEN
         v_depth := 2 * p_top_k + 10;  -- nothing is fused; enough for the order by the full vectors
     END IF;
+    v_scale := power(greatest(1, v_collection.chunks / 100000.0), 0.4);
+    v_bound := c_postings * v_scale;
     v_exact := p_exact_below * 384 / v_collection.dimension;
 
     IF cardinality(p_keys) > 0 THEN
@@ -164,7 +168,7 @@ BEGIN
             v_plan := v_plan || 'dense by index; ';
             PERFORM set_config('hnsw.iterative_scan', 'relaxed_order', true),
                     set_config('hnsw.ef_search', least(1000, greatest(
-                        v_depth * 6 / 5, c_ef * power(greatest(1, v_collection.chunks / 100000.0), 0.4)))::integer::text, true);
+                        v_depth * 6 / 5, c_ef * v_scale))::integer::text, true);
             EXECUTE format('
                 SELECT array_agg(n.document_id), array_agg(n.position), array_agg(1 - n.distance)
                 FROM (
@@ -200,7 +204,7 @@ BEGIN
     IF p_mode <> 'dense' THEN
         -- What a question holds is only ever parsed as text, never read as tsquery syntax.
         SELECT array_agg(t.term ORDER BY t.chunks, t.term), sum(t.chunks),
-               coalesce(array_agg(t.term ORDER BY t.chunks, t.term) FILTER (WHERE t.running <= c_postings), '{}'),
+               coalesce(array_agg(t.term ORDER BY t.chunks, t.term) FILTER (WHERE t.running <= v_bound), '{}'),
                ('{' || string_agg(t.term || ':' || ln(1 + (greatest(v_collection.chunks, t.chunks) - t.chunks + 0.5) / (t.chunks + 0.5))::real, ',' ORDER BY t.term)
                 || '}/1000000000')::sparsevec
         INTO v_terms, v_postings, v_rarest, v_weights
@@ -246,7 +250,7 @@ BEGIN
                     ) s
                     WHERE s.score > 0 %2$s LIMIT $3
                 ) n',
-                CASE WHEN v_collection.chunks <= c_postings THEN '
+                CASE WHEN v_collection.chunks <= v_bound THEN '
                     SELECT t.document_id, t.position, t.impacts FROM ragents.chunk_terms t
                     WHERE t.tenant = $1 AND t.collection_id = $2'
                 WHEN cardinality(v_rarest) > 0 THEN '
@@ -262,8 +266,8 @@ BEGIN
                 CASE WHEN v_where IS NULL THEN '' ELSE
                 format('AND (SELECT %s FROM ragents.documents d WHERE d.tenant = $1 AND d.id = s.document_id)', v_where) END)
             INTO v_lexical_documents, v_lexical_positions, v_scores
-            USING p_tenant, v_collection.id, p_candidates, v_weights, v_terms, p_keys, p_values, cardinality(v_rarest), c_postings;
-            v_plan := v_plan || CASE WHEN v_collection.chunks <= c_postings THEN 'lexical exact over the collection'
+            USING p_tenant, v_collection.id, p_candidates, v_weights, v_terms, p_keys, p_values, cardinality(v_rarest), v_bound;
+            v_plan := v_plan || CASE WHEN v_collection.chunks <= v_bound THEN 'lexical exact over the collection'
                 ELSE format('lexical by %s of %s terms', greatest(1, cardinality(v_rarest)), cardinality(v_terms)) END;
         END IF;
     END IF;
