@@ -3,7 +3,7 @@
 import typer
 
 from ragents import __version__
-from ragents.cli import agents, db, delete, doctor, eval, ingest, query, serve
+from ragents.cli import agents, db, delete, doctor, eval, ingest, query, reembed, serve
 
 EPILOG = (
     "Exit status: 0 done, 1 failed, 2 bad usage or settings, 3 done but some files could not be taken, "
@@ -22,6 +22,7 @@ cli.command("serve")(serve.serve)
 cli.command("ingest")(ingest.ingest)
 cli.command("query")(query.query)
 cli.command("delete")(delete.delete)
+cli.command("reembed")(reembed.reembed)
 cli.command("eval")(eval.evaluate)
 cli.command("doctor")(doctor.doctor)
 cli.add_typer(agents.cli, name="agents")

@@ -93,11 +93,12 @@ async def _become_member(connection: asyncpg.Connection, role: str) -> None:
 async def _grant(connection: asyncpg.Connection, app_role: str) -> None:
     role = await quoted(connection, app_role)
     tables = "ragents.tenants, ragents.collections, ragents.documents, ragents.chunks, ragents.term_counts"
+    rows = "ragents.chunk_vectors, ragents.chunk_terms, ragents.term_deltas, ragents.chunk_sentences"
     await connection.execute(
         f"GRANT USAGE ON SCHEMA ragents TO {role};"
         f"GRANT SELECT ON ragents.migrations TO {role};"
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON {tables} TO {role};"
-        f"GRANT SELECT, INSERT, DELETE ON ragents.chunk_vectors, ragents.chunk_terms, ragents.term_deltas TO {role};"
+        f"GRANT SELECT, INSERT, DELETE ON {rows} TO {role};"
         # Terms are counted when they come and go, not when they change: they never do.
         f"GRANT UPDATE (impacts) ON ragents.chunk_terms TO {role};"
     )

@@ -20,7 +20,8 @@ from ragents.rag.store.pgvector.migrate import check_vector_version, load_migrat
 from ragents.rag.types import Chunk, Document
 from tests.unit.rag.store.plans import plan_of
 
-TABLES = ["tenants", "collections", "documents", "chunks", "chunk_vectors", "chunk_terms", "term_counts", "term_deltas"]
+CHUNKS = ["chunks", "chunk_vectors", "chunk_terms", "chunk_sentences"]
+TABLES = ["tenants", "collections", "documents", *CHUNKS, "term_counts", "term_deltas"]
 EMBEDDER = HashingEmbedder()
 
 
