@@ -106,9 +106,11 @@ class PermissionDenied(RAGentsError):
 class Overloaded(RAGentsError):
     code = "overloaded"
 
-    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+    """`reason` is one of few words, for metrics."""
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0, reason: str = "overloaded") -> None:
         super().__init__(message)
-        self.retry_after_s = retry_after_s
+        self.retry_after_s, self.reason = retry_after_s, reason
 
 
 class RateLimited(Overloaded):
@@ -119,8 +121,8 @@ class RateLimited(Overloaded):
     def __init__(
         self, message: str, *, retry_after_s: float, reason: str = "minute", headers: Mapping[str, str] | None = None
     ) -> None:
-        super().__init__(message, retry_after_s=retry_after_s)
-        self.reason, self.headers = reason, dict(headers or {})
+        super().__init__(message, retry_after_s=retry_after_s, reason=reason)
+        self.headers = dict(headers or {})
 
 
 class DeadlineExceeded(RAGentsError):

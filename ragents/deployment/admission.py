@@ -6,12 +6,10 @@ import itertools
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Literal
 
+from ragents.deployment.rate_limiting.types import Priority
 from ragents.errors import Overloaded
 
-Priority = Literal["CRITICAL", "HIGH", "NORMAL", "LOW"]
-RANK: dict[Priority, int] = {"CRITICAL": 0, "HIGH": 1, "NORMAL": 2, "LOW": 3}
 SMOOTHING = 0.2
 """Weight of the newest run in the moving average that Retry-After is estimated from."""
 
@@ -31,10 +29,10 @@ class Admission:
         return len(self._waiting)
 
     @asynccontextmanager
-    async def admit(self, priority: Priority = "NORMAL") -> AsyncIterator[float]:
+    async def admit(self, priority: Priority | str = Priority.NORMAL) -> AsyncIterator[float]:
         """The milliseconds spent waiting. Overloaded when the queue is full or the wait too long."""
         arrived = time.perf_counter()
-        await self._enter(priority)
+        await self._enter(Priority(priority))
         started = time.perf_counter()
         try:
             yield (started - arrived) * 1000
@@ -49,7 +47,7 @@ class Admission:
         if len(self._waiting) >= self._max_queue:
             raise self._overloaded(f"{self.in_flight} questions are being answered and {self.queued} wait")
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = (RANK[priority], next(self._numbers), turn)
+        entry = (priority.rank, next(self._numbers), turn)
         heapq.heappush(self._waiting, entry)
         try:
             async with asyncio.timeout(self._queue_timeout_s):

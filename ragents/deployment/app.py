@@ -16,6 +16,7 @@ from ragents.agents.table import AGENTS
 from ragents.agents.types import AgentConfig
 from ragents.config import data_home
 from ragents.deployment.config import ServiceConfig
+from ragents.deployment.rate_limiting import RateLimiter, open_rate_limiter
 from ragents.embedded import open_postgres
 from ragents.embeddings import Observer, open_embedder
 from ragents.embeddings.cached import CachedEmbedder
@@ -51,6 +52,7 @@ class App:
     engine: RAGEngine
     threads: ThreadState
     conversations: Conversations
+    limiter: RateLimiter
     embedded_postgres: bool
 
 
@@ -87,6 +89,9 @@ async def open_app(config: ServiceConfig, *, on_batch: Observer | None = None) -
         engine = RAGEngine(
             embedder=cached_embedder, store=store, config=config.rag, cache=cache, llm=llm, reranking=reranking
         )
+        limiter = await stack.enter_async_context(
+            open_rate_limiter(config.rate_limit, processes=config.rate_limit.replicas * config.serving.workers)
+        )
         agents = create_agents(llm=llm, engine=engine, threads=threads, config=config.agents)
         yield App(
             config=config,
@@ -98,6 +103,7 @@ async def open_app(config: ServiceConfig, *, on_batch: Observer | None = None) -
             engine=engine,
             threads=threads,
             conversations=Conversations(agents, cache=cache, threads=threads, config=config.agents),
+            limiter=limiter,
             embedded_postgres=database.embedded,
         )
 

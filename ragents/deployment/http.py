@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
 from ragents import errors
+from ragents.deployment.callers import Caller
 from ragents.errors import RAGentsError
 from ragents.principal import Principal
 
@@ -68,14 +69,22 @@ REQUEST_ID = re.compile(r"^[\x21-\x7e]{1,128}$")
 
 @dataclass(slots=True)
 class RequestContext:
-    """What belongs to one request. `answered`: the response is ours, not BentoML's. `openai`: errors in its shape."""
+    """What belongs to one request. `answered`: the response is ours, not BentoML's. `openai`: errors in its shape.
+
+    `headers` go with the answer, whatever it is.
+    """
 
     request_id: str
-    principal: Principal
+    caller: Caller = field(default_factory=Caller)
     idempotency_key: str | None = None
     started: float = field(default_factory=time.perf_counter)
     answered: bool = False
     openai: bool = False
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def principal(self) -> Principal:
+        return self.caller.principal
 
     @property
     def latency_ms(self) -> float:
@@ -93,7 +102,7 @@ def current_request() -> RequestContext:
     """The request of this task; outside of HTTP one of an anonymous caller."""
     context = _current.get()
     if context is None:
-        context = RequestContext(str(uuid.uuid4()), Principal())
+        context = RequestContext(str(uuid.uuid4()))
         _current.set(context)
     return context
 

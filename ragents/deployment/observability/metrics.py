@@ -34,6 +34,12 @@ class Metrics:
         self._queue_wait = Histogram("rag_queue_wait_seconds", "Wait for admission", buckets=SECONDS)
         self._in_flight = Gauge("rag_in_flight", "Questions being answered", multiprocess_mode="livesum")
         self._queue = Gauge("rag_queue_depth", "Questions waiting", multiprocess_mode="livesum")
+        self._limited = Counter("rag_rate_limited_total", "Questions refused with 429", ["reason"])
+        self._local_share = Gauge(
+            "rag_rate_limit_local_share",
+            "1 while Redis is away and a share of the limits applies",
+            multiprocess_mode="livemax",
+        )
         self._tokens = Counter("rag_tokens_total", "Tokens by model", ["model", "kind"])
         self._errors = Counter("rag_llm_errors_total", "Failed calls of models", ["kind"])
         self._hits = Counter("rag_cache_hits_total", "Cache hits", ["layer"])
@@ -65,6 +71,12 @@ class Metrics:
 
     def queued(self, waiting: int) -> None:
         self._queue.set(waiting)
+
+    def limited(self, reason: str) -> None:
+        self._limited.labels(reason).inc()
+
+    def local_share(self, applies: bool) -> None:
+        self._local_share.set(applies)
 
     def ingested(self, chunks: int) -> None:
         self._chunks.inc(chunks)

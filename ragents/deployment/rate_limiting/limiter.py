@@ -35,10 +35,10 @@ LOOK_EVERY_S = (0.01, 0.2)
 
 
 class RateLimiter:
-    """Token buckets per user. In memory, or for all processes on the Redis of `config.redis_url`.
+    """Token buckets per user, for all processes on the Redis of `config.redis_url`.
 
-    `await initialize()` before use and `await close()` after it, or `async with`. While Redis is away each of
-    `processes` gives its share of the limits; nothing is refused because of it, and nothing is free.
+    `await initialize()` before use and `await close()` after it, or `async with`. Without Redis, and while it is away,
+    each of `processes` gives its share of the limits in its own memory.
     """
 
     def __init__(
@@ -52,7 +52,9 @@ class RateLimiter:
         self.limits = self.config.limits
         self._processes = processes or self.config.replicas
         self._stack = AsyncExitStack()
-        self._backend: RateLimitBackend = MemoryRateLimits(max_users=self.config.max_users, clock=clock)
+        self._backend: RateLimitBackend = MemoryRateLimits(
+            processes=self._processes, max_users=self.config.max_users, clock=clock
+        )
         self._shared: SharedRateLimits | None = None
         self._queue: RequestQueue | None = None
         self._waiting = Waiting(most=self.config.max_queue)
@@ -83,7 +85,7 @@ class RateLimiter:
             return "memory"
         if self._shared.problem is None:
             return "redis"
-        return f"local share: 1/{self._shared.processes} of each limit in this process"
+        return f"local share: 1/{self._processes} of each limit in this process"
 
     async def check(self) -> None:
         """For /health. BackendUnavailable while the local share applies."""

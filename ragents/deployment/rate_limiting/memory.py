@@ -29,12 +29,18 @@ class _User:
 class MemoryRateLimits:
     """A RateLimitBackend for one event loop. `clock` gives microseconds.
 
-    Counts for `max_users`; beyond that the one that was idle longest is forgotten.
+    Gives 1/`processes` of each limit. Counts for `max_users`; beyond that the one that was idle longest is forgotten.
     """
 
     def __init__(
-        self, *, max_users: int = 100_000, clock: Callable[[], int] | None = None, source: Source = "memory"
+        self,
+        *,
+        processes: int = 1,
+        max_users: int = 100_000,
+        clock: Callable[[], int] | None = None,
+        source: Source = "memory",
     ) -> None:
+        self._processes = processes
         self._clock = clock or (lambda: time.monotonic_ns() // 1000)
         self._max_users = max_users
         self._source = source
@@ -44,6 +50,7 @@ class MemoryRateLimits:
         self, user: str, demand: Demand, limits: Sequence[Bucket], *, lease: Lease | None = None
     ) -> Decision:
         now, held = self._clock(), self._user(user)
+        limits, demand, lease = self._share(limits), _fitting(demand, limits, self._processes), self._smaller(lease)
         wait_us, reason = 0, None
         missing: list[int] = []
         for bucket in limits:
@@ -76,9 +83,17 @@ class MemoryRateLimits:
         now, held = self._clock(), self._user(user)
         if lease is not None:
             held.leases.pop(lease.id, None)
-        for bucket in limits:
+        for bucket in self._share(limits):
             if (by := change.of(bucket.name)) != 0:
                 held.missing[bucket.name] = (now, max(0, _missing(held, bucket, now) + by * bucket.period_us))
+
+    def _share(self, limits: Sequence[Bucket]) -> Sequence[Bucket]:
+        return limits if self._processes == 1 else [bucket.shared(self._processes) for bucket in limits]
+
+    def _smaller(self, lease: Lease | None) -> Lease | None:
+        if lease is None or self._processes == 1:
+            return lease
+        return Lease(lease.id, max(1, lease.limit // self._processes), lease.lease_s)
 
     def _user(self, user: str) -> _User:
         held = self._users.get(user)
@@ -103,3 +118,15 @@ def _busy(held: _User, lease: Lease | None, now: int) -> int:
     for each in [each for each, until in held.leases.items() if until <= now]:
         del held.leases[each]
     return 0 if len(held.leases) < lease.limit else min(ASK_AGAIN_US, max(1, min(held.leases.values()) - now))
+
+
+def _fitting(demand: Demand, limits: Sequence[Bucket], processes: int) -> Demand:
+    """No more than a share can hold: else it would be refused for ever."""
+    if processes == 1:
+        return demand
+    holds = {bucket.name: bucket.shared(processes).capacity for bucket in limits}
+    return Demand(
+        min(demand.requests, holds.get("minute", demand.requests)),
+        min(demand.tokens, holds.get("tokens", demand.tokens)),
+        min(demand.micro_usd, holds.get("cost", demand.micro_usd)),
+    )

@@ -29,8 +29,7 @@ async def open_backends(config: RateLimitConfig, *, processes: int) -> AsyncIter
     async with open_server(config) as server:
         shared = SharedRateLimits(
             RedisRateLimits(server, timeout_s=config.redis_timeout_s),
-            MemoryRateLimits(max_users=config.max_users, source="local share"),
-            processes=processes,
+            MemoryRateLimits(processes=processes, max_users=config.max_users, source="local share"),
             retry_s=config.retry_s,
             probe=server.ping,
         )

@@ -4,9 +4,10 @@ from typing import Protocol
 
 from ragents.deployment.rate_limiting.config import RateLimitConfig
 from ragents.deployment.rate_limiting.types import MICRO_USD, Decision, Demand, Lease, Limits
-from ragents.errors import RateLimited
+from ragents.errors import Conflict, InputError, NotFound, PermissionDenied, RateLimited
 from ragents.rag.types import Usage
 
+CALLERS_MISTAKES = (InputError, NotFound, Conflict, PermissionDenied)
 LIMIT_NAMES = {
     "minute": "requests per minute",
     "hour": "requests per hour",
@@ -41,6 +42,8 @@ class Reservation:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if error is None:
             await self.used()
+        elif isinstance(error, CALLERS_MISTAKES):
+            await self.refused()
         elif isinstance(error, Exception):
             await self.failed()
         else:

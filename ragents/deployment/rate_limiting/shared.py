@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 class SharedRateLimits:
-    """`shared` decides while it answers; else this process gives 1/`processes` of each limit.
+    """`shared` decides while it answers; else `local`, which gives a share of each limit.
 
     A call that fails costs its time limit once; then `shared` is left alone for `retry_s`, and one call at a time
     tries it again. The local count starts empty with each outage and is not carried over to `shared`.
@@ -23,13 +23,11 @@ class SharedRateLimits:
         shared: RateLimitBackend,
         local: MemoryRateLimits,
         *,
-        processes: int,
         retry_s: float,
         probe: Callable[[], Awaitable[object]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._shared, self._local = shared, local
-        self.processes = processes
         self._retry_s, self._probe, self._clock = retry_s, probe, clock
         self._away_until: float | None = None
         self._trying = False
@@ -53,17 +51,14 @@ class SharedRateLimits:
                 return decision
             finally:
                 self._trying = False
-        share = [bucket.shared(self.processes) for bucket in limits]
-        smaller = None if lease is None else Lease(lease.id, max(1, lease.limit // self.processes), lease.lease_s)
-        return await self._local.take(user, _fitting(demand, share), share, lease=smaller)
+        return await self._local.take(user, demand, limits, lease=lease)
 
     async def settle(
         self, user: str, change: Demand, limits: Sequence[Bucket], *, source: Source, lease: Lease | None = None
     ) -> None:
         """What Redis does not hear of, because it is away, it forgets in time."""
         if source == "local share":
-            share = [bucket.shared(self.processes) for bucket in limits]
-            await self._local.settle(user, change, share, source=source, lease=lease)
+            await self._local.settle(user, change, limits, source=source, lease=lease)
         elif self._may_try():
             try:
                 await self._shared.settle(user, change, limits, source=source, lease=lease)
@@ -92,7 +87,7 @@ class SharedRateLimits:
 
     def _lost(self, error: BackendUnavailable) -> None:
         if self._problem is None:
-            log.warning("%s; until it is back this process gives 1/%d of each limit", error, self.processes)
+            log.warning("%s; until it is back each process gives its share of the limits", error)
         self._problem = error
         self._away_until = self._clock() + self._retry_s
 
@@ -100,13 +95,3 @@ class SharedRateLimits:
         if self._problem is not None:
             log.warning("limits: Redis is back")
         self._problem, self._away_until = None, None
-
-
-def _fitting(demand: Demand, share: Sequence[Bucket]) -> Demand:
-    """No more than a share can hold: else it would be refused for ever."""
-    holds = {bucket.name: bucket.capacity for bucket in share}
-    return Demand(
-        min(demand.requests, holds.get("minute", demand.requests)),
-        min(demand.tokens, holds.get("tokens", demand.tokens)),
-        min(demand.micro_usd, holds.get("cost", demand.micro_usd)),
-    )
