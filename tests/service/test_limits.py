@@ -102,19 +102,23 @@ async def test_a_caller_s_mistake_counts(client: httpx.AsyncClient, limit: Limit
     assert (await client.post("/query", json=QUESTION)).status_code == 429
 
 
-async def test_a_client_that_goes_away_frees_its_place(
+async def test_a_question_that_is_cancelled_frees_its_place(
     client: httpx.AsyncClient, limit: Limit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ragents.deployment.bentoml_service import _state
+    from ragents.deployment.schemas import QueryRequest
+
+    begun = asyncio.Event()
 
     async def hang(*_: object, **__: object) -> None:
+        begun.set()
         await asyncio.Event().wait()
 
     limit(concurrent_requests=1)
     with monkeypatch.context() as slow:
         slow.setattr(_state.app.store, "collection", hang)
-        asking = asyncio.create_task(client.post("/query/stream", json=QUESTION))
-        await asyncio.sleep(0.1)
+        asking = asyncio.create_task(_state.questions.query(QueryRequest.model_validate(QUESTION)))
+        await begun.wait()
         check(await client.post("/query", json=QUESTION), 429, "rate_limited", "at the same time (1)")
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
