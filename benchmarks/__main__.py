@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-SUITES = ("start", "checkpoints", "vectors", "hybrid", "quality", "chunking", "ingest")
+SUITES = ("start", "checkpoints", "vectors", "hybrid", "quality", "chunking", "ingest", "limits")
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -41,7 +41,7 @@ class RateLimitConfig(Config):
     )
     redis_timeout_s: float = Field(default=0.05, gt=0, le=5, description="a decision waits so long for Redis")
     retry_s: float = Field(default=1.0, gt=0, le=60, description="pause before Redis is tried again")
-    pool_size: int = Field(default=50, ge=1, le=500)
+    pool_size: int = Field(default=100, ge=1, le=500)
     lease_s: float = Field(
         default=360.0, gt=0, description="a place of concurrent_requests is free again so long after a crash"
     )

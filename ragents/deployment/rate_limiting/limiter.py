@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ragents.deployment.rate_limiting.config import RateLimitConfig
@@ -213,6 +214,7 @@ async def open_rate_limiter(config: RateLimitConfig, *, processes: int) -> Async
         yield limiter
 
 
+@lru_cache(maxsize=10_000)
 def user_key(tenant: str, user: str) -> str:
     """A name for keys: no tenant's or user's own name can reach into another's, and none is shown."""
     return hashlib.sha256(f"{len(tenant)}:{tenant}{user}".encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -102,8 +102,7 @@ class RedisRateLimits:
     ) -> Decision:
         arguments: list[Argument] = []
         for bucket in limits:
-            arguments += bucket.arguments
-            arguments.append(demand.of(bucket.name))
+            arguments += (bucket.argument, demand.of(bucket.name))
         if lease is not None:
             arguments += (lease.id, lease.limit, int(lease.lease_s * 1000))
         # A request whose answer was lost may be counted twice, and nobody gets more than the limit.
@@ -118,7 +117,7 @@ class RedisRateLimits:
         arguments: list[Argument] = []
         for bucket in limits:
             if (by := change.of(bucket.name)) != 0:
-                arguments += (*bucket.arguments[:3], by)
+                arguments += (bucket.argument, by)
         if lease is not None:
             arguments.append(lease.id)
         if arguments:

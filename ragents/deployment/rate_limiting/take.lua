@@ -2,7 +2,8 @@
 --
 -- KEYS  1 the user's buckets: HASH name -> "when looked at, in microseconds; parts missing then"
 --       2 the user's requests in flight (only for limits on them): ZSET lease -> end in microseconds
--- ARGV  1..5 of each bucket: name, period in microseconds, amount that comes back per period, capacity, need
+-- ARGV  1..2 of each bucket: "name, period in microseconds, amount that comes back per period, capacity" without commas;
+--       need
 --       with KEYS 2 also: lease, most at once, lease in milliseconds
 -- Result  status "1 0 - LEFT ..." or "0 WAIT REASON LEFT ...": microseconds, the bucket that takes longest (or
 --         concurrency), and for each bucket the whole units left
@@ -12,18 +13,20 @@
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local count = math.floor(#ARGV / 5)
+local count = math.floor((KEYS[2] and #ARGV - 3 or #ARGV) / 2)
 
-local names = {}
-for n = 1, count do names[n] = ARGV[5 * n - 4] end
+local names, periods, amounts, capacities = {}, {}, {}, {}
+for n = 1, count do
+  names[n], periods[n], amounts[n], capacities[n] = string.match(ARGV[2 * n - 1], '^(%l+) (%d+) (%d+) (%d+)$')
+end
 local stored = redis.call('HMGET', KEYS[1], unpack(names))
 
 local wait, reason = 0, '-'
-local missing, left = {}, {}
+local missing, left, left_now = {}, {}, {}
 local longest = 0
 for n = 1, count do
-  local period, amount = tonumber(ARGV[5 * n - 3]), tonumber(ARGV[5 * n - 2])
-  local full, need = ARGV[5 * n - 1] * period, ARGV[5 * n] * period
+  local period, amount = tonumber(periods[n]), tonumber(amounts[n])
+  local full, need = capacities[n] * period, ARGV[2 * n] * period
   local before = 0
   if stored[n] then
     local at, parts = string.match(stored[n], '^(%d+) (%d+)$')
@@ -37,7 +40,7 @@ for n = 1, count do
   end
   missing[n] = after
   left[n] = math.floor((full - after) / period)
-  ARGV[5 * n] = math.floor(math.max(0, full - before) / period)  -- what is left when nothing is taken
+  left_now[n] = math.floor(math.max(0, full - before) / period)
   longest = math.max(longest, after / amount)
 end
 
@@ -56,8 +59,7 @@ if KEYS[2] then
 end
 
 if wait > 0 then
-  for n = 1, count do left[n] = ARGV[5 * n] end
-  return {ok = string.format('0 %.0f %s %s', wait, reason, table.concat(left, ' '))}
+  return {ok = string.format('0 %.0f %s %s', wait, reason, table.concat(left_now, ' '))}
 end
 
 local fields = {}

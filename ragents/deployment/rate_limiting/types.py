@@ -46,12 +46,12 @@ class Bucket:
     period_us: int
     amount: int
     capacity: int
-    arguments: tuple[bytes, ...] = field(init=False, compare=False, repr=False)
-    """as scripts take it; made once, since it is a tenth of a decision's CPU time"""
+    argument: bytes = field(init=False, compare=False, repr=False)
+    """as scripts take it: made once, and in one piece, since each argument costs the client CPU time"""
 
     def __post_init__(self) -> None:
-        values = (self.name, self.period_us, self.amount, self.capacity)
-        object.__setattr__(self, "arguments", tuple(str(value).encode() for value in values))
+        text = f"{self.name} {self.period_us} {self.amount} {self.capacity}"
+        object.__setattr__(self, "argument", text.encode())
 
     def shared(self, processes: int) -> "Bucket":
         """A share of 1/processes, and never nothing. Slower rather than smaller, which needs no fractions."""
