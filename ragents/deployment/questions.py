@@ -24,6 +24,7 @@ from ragents.deployment.http import (
 )
 from ragents.deployment.limiting import Limiting
 from ragents.deployment.observability.metrics import Metrics
+from ragents.deployment.rate_limiting.limiter import user_key
 from ragents.deployment.rate_limiting.types import Priority
 from ragents.deployment.runs import Event, Run, Runs
 from ragents.deployment.schemas import (
@@ -55,6 +56,7 @@ class Questions:
             max_in_flight=self._limits.max_in_flight,
             max_queue=self._limits.max_queue,
             queue_timeout_s=self._limits.queue_timeout_s,
+            aging_s=self._limits.aging_s,
         )
 
     async def query(self, request: QueryRequest, *, history: Sequence[BaseMessage] = ()) -> QueryResponse:
@@ -187,7 +189,7 @@ class Questions:
                 self._metrics.limited(error.reason)
                 raise
             finally:
-                self._metrics.queued(self._admission.queued)
+                self._metrics.admission(self._admission.in_flight, self._admission.depth())
                 self._metrics.observe_cache(self._app.cache)
             outcome.answer, outcome.queue_ms = answer, queue_ms
             outcome.seconds = time.perf_counter() - started
@@ -197,9 +199,17 @@ class Questions:
         self, priority: Priority, work: Callable[[], Awaitable[AgentAnswer]]
     ) -> tuple[AgentAnswer, float]:
         """The answer, and the milliseconds that it waited for its turn."""
+        caller = current_request().caller
+        place = self._admission.admit(
+            priority.at_most(caller.max_priority),
+            user=user_key(caller.principal.tenant, caller.principal.user),
+            weight=caller.weight,
+            deadline_s=self._limits.timeout_s,
+        )
         try:
             async with asyncio.timeout(self._limits.timeout_s):
-                async with self._admission.admit(priority) as queue_ms:
+                async with place as queue_ms:
+                    self._metrics.admission(self._admission.in_flight, self._admission.depth())
                     return await work(), queue_ms
         except TimeoutError:
             raise DeadlineExceeded(

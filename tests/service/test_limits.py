@@ -155,8 +155,9 @@ async def test_without_redis_questions_go_on_and_health_says_so(
     assert health["status"] == "degraded"
     assert "1/2 of each limit in this process" in health["components"]["limits"]["error"]
     assert "rag_rate_limit_local_share 1.0" in (await client.get("/metrics")).text
-    monkeypatch.setattr(_state.health, "_checked_at", float("-inf"))
     await limiter.close()
+    monkeypatch.undo()
+    _state.health._checked_at = float("-inf")
 
 
 class _WithLimiter:

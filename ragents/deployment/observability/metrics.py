@@ -7,6 +7,7 @@ from functools import cache
 from prometheus_client import Counter, Gauge, Histogram
 
 from ragents.agents.types import AgentAnswer
+from ragents.deployment.rate_limiting.types import Priority
 from ragents.embeddings import EncodedBatch
 from ragents.rag.cache import RAGCache
 from ragents.rag.cache.types import Layer, LayerStats
@@ -33,7 +34,7 @@ class Metrics:
         )
         self._queue_wait = Histogram("rag_queue_wait_seconds", "Wait for admission", buckets=SECONDS)
         self._in_flight = Gauge("rag_in_flight", "Questions being answered", multiprocess_mode="livesum")
-        self._queue = Gauge("rag_queue_depth", "Questions waiting", multiprocess_mode="livesum")
+        self._queue = Gauge("rag_queue_depth", "Questions waiting", ["priority"], multiprocess_mode="livesum")
         self._limited = Counter("rag_rate_limited_total", "Questions refused with 429", ["reason"])
         self._local_share = Gauge(
             "rag_rate_limit_local_share",
@@ -59,18 +60,18 @@ class Metrics:
     def query(self, agent_type: str, known: Mapping[str, object]) -> Iterator["Outcome"]:
         """Counts one question, however it ends."""
         outcome = Outcome(agent_type if agent_type in known else "unknown")
-        self._in_flight.inc()
         try:
             yield outcome
             outcome.status = "ok"
         finally:
-            self._in_flight.dec()
             self._queries.labels(outcome.agent_type, outcome.status, outcome.cached).inc()
             if outcome.answer is not None:
                 self._answered(outcome.answer, outcome)
 
-    def queued(self, waiting: int) -> None:
-        self._queue.set(waiting)
+    def admission(self, in_flight: int, waiting: Mapping[Priority, int]) -> None:
+        self._in_flight.set(in_flight)
+        for priority, questions in waiting.items():
+            self._queue.labels(priority.value).set(questions)
 
     def limited(self, reason: str) -> None:
         self._limited.labels(reason).inc()
