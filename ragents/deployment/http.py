@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from ragents import errors
 from ragents.deployment.callers import Caller
+from ragents.deployment.keys.types import AuditEntry
 from ragents.errors import RAGentsError
 from ragents.principal import Principal
 
@@ -157,9 +158,18 @@ def error_response(error: RAGentsError, request_id: str) -> Response:
         status, error.code, message_of(error, request_id), request_id, field=getattr(error, "field", None)
     )
     retry_after_s = getattr(error, "retry_after_s", None)
+    if status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="ragents"'
     if retry_after_s is not None:
         response.headers["Retry-After"] = str(max(1, math.ceil(retry_after_s)))
     return response
+
+
+def entry_of(context: RequestContext, action: str, target: str) -> AuditEntry:
+    """For the audit log: who did it, by which key, in which request."""
+    principal = context.principal
+    details = {"key": context.caller.key}
+    return AuditEntry(principal.tenant, principal.user, action, target, details, context.request_id)
 
 
 def status_of(error: RAGentsError) -> int:
