@@ -78,8 +78,9 @@ def create(
         owner = KeyOwner(
             tenant, user, "admin" if role == "admin" else "user", note, Priority(max_priority.upper()), limits, weight
         )
+        lasts = None if expires is None else duration(expires)
         async with _keys(config) as keys:
-            return await keys.create(owner, lasts=None if expires is None else duration(expires), actor=OPERATOR)
+            return await keys.create(owner, lasts=lasts, actor=OPERATOR)
 
     _told(*run(make()), as_json=as_json)
 
