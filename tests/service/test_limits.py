@@ -1,14 +1,18 @@
 """The rate limits over HTTP: what is refused, what is told, and what is given back."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
+import redis
 
-from ragents.deployment.rate_limiting import RateLimitConfig, RateLimiter
+from ragents.deployment.callers import Caller
+from ragents.deployment.rate_limiting import Priority, RateLimitConfig, RateLimiter
 from ragents.errors import ModelUnavailable
+from ragents.principal import Principal
+from tests.redis_server import RedisServer
 from tests.service.test_errors import check
 
 QUESTION = {"query": "Where does batching sit?"}
@@ -166,3 +170,87 @@ class _WithLimiter:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._app, name)
+
+
+@pytest.fixture
+def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("r"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.mark.parametrize("trouble", ["stopped", "hangs", "full", "evicts"])
+async def test_whatever_happens_to_redis_fifty_clients_get_answers_or_429_and_it_heals(
+    client: httpx.AsyncClient, limit: Limit, own_redis: RedisServer, trouble: str
+) -> None:
+    limiter = limit(redis_url=own_redis.url, requests_per_minute=60_000, burst_size=1000, retry_s=0.2)
+    await limiter.initialize()
+    statuses: list[int] = []
+    ended = asyncio.Event()
+
+    async def ask(n: int) -> None:
+        while not ended.is_set():
+            response = await client.post("/query", json=QUESTION)
+            statuses.append(response.status_code)
+            await asyncio.sleep(0.05)
+
+    asking = [asyncio.create_task(ask(n)) for n in range(50)]
+    await asyncio.sleep(0.2)
+    match trouble:
+        case "stopped":
+            own_redis.stop()
+        case "hangs":
+            own_redis.stand_still()
+        case "full":
+            _configure(own_redis, maxmemory="1")
+        case "evicts":
+            _configure(own_redis, maxmemory="1mb", maxmemory_policy="allkeys-random")
+    async with asyncio.timeout(20):
+        while trouble != "evicts" and not limiter.degraded:
+            await asyncio.sleep(0.02)
+    await asyncio.sleep(0.5)
+    match trouble:
+        case "stopped":
+            own_redis.start()
+        case "hangs":
+            own_redis.go_on()
+        case "full":
+            _configure(own_redis, maxmemory="0")
+    ended.set()
+    await asyncio.gather(*asking)
+    async with asyncio.timeout(20):
+        while limiter.degraded:
+            assert (await client.post("/query", json=QUESTION)).status_code == 200
+            await asyncio.sleep(0.05)
+    await limiter.close()
+    assert set(statuses) <= {200, 429}
+    assert statuses.count(200) > 50
+
+
+def _configure(server: RedisServer, **settings: str) -> None:
+    with redis.Redis.from_url(server.url) as connection:
+        for name, value in settings.items():
+            connection.config_set(name.replace("_", "-"), value)
+
+
+async def test_a_key_s_maximum_caps_what_a_request_asks_for(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ragents.deployment.bentoml_service import _state
+
+    asked: list[Priority] = []
+    admit = _state.questions._admission.admit
+
+    def seen(priority: Priority, **rest: Any) -> Any:
+        asked.append(priority)
+        return admit(priority, **rest)
+
+    async def caller(_: object) -> Caller:
+        return Caller(Principal(), "k", max_priority=Priority.NORMAL)
+
+    monkeypatch.setattr(_state.questions._admission, "admit", seen)
+    monkeypatch.setattr(client._transport.app, "_admit", caller)
+    for priority in Priority:
+        await client.post("/query", json={**QUESTION, "priority": priority.value})
+    assert asked == [Priority.NORMAL, Priority.NORMAL, Priority.NORMAL, Priority.LOW]
