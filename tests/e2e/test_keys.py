@@ -33,7 +33,7 @@ def keys(keyed: Server) -> Callable[..., dict[str, Any]]:
 
 def wait_for(server: Server, status: int, key: str | None = None) -> httpx.Response:
     """The answer once it has this status: within the time that keys are cached, and a little."""
-    deadline = time.monotonic() + CACHE_S + 2
+    deadline = time.monotonic() + CACHE_S + 10
     while True:
         headers = {} if key is None else {"X-API-Key": key}
         response = httpx.get(f"{server.url}/agents", headers=headers)
@@ -45,12 +45,21 @@ def wait_for(server: Server, status: int, key: str | None = None) -> httpx.Respo
 
 def test_from_the_first_key_to_its_end(keyed: Server, keys: Callable[..., dict[str, Any]]) -> None:
     assert httpx.get(f"{keyed.url}/agents").status_code == 200  # without keys this machine may
-    made = keys("create", "--user", "ann", "--tenant", "acme", "--burst-size", "2", "--max-priority", "low")
-    assert (made["state"], made["limits"], made["key"].startswith(made["prefix"])) == (
-        "active",
-        {"burst_size": 2},
-        True,
+    made = keys(
+        "create",
+        "--user",
+        "ann",
+        "--tenant",
+        "acme",
+        "--burst-size",
+        "2",
+        "--requests-per-minute",
+        "1",
+        "--max-priority",
+        "low",
     )
+    assert (made["state"], made["limits"]) == ("active", {"burst_size": 2, "requests_per_minute": 1})
+    assert made["key"].startswith(made["prefix"])
     key = made["key"]
 
     refused = wait_for(keyed, 401)
@@ -63,8 +72,8 @@ def test_from_the_first_key_to_its_end(keyed: Server, keys: Callable[..., dict[s
     # Its limits, over the question that the tenant has no documents for.
     asked = [httpx.post(f"{keyed.url}/query", json=QUESTION, headers={"X-API-Key": key}) for _ in range(3)]
     assert [each.status_code for each in asked] == [404, 404, 429]
-    assert asked[2].headers["retry-after"] == "1"
-    assert '"minute";q=60;w=60' in asked[2].headers["ratelimit-policy"]
+    assert 1 <= int(asked[2].headers["retry-after"]) <= 60
+    assert '"minute";q=1;w=60' in asked[2].headers["ratelimit-policy"]
 
     listed = keys("list", "--tenant", "acme")["keys"]
     assert [each["id"] for each in listed] == [made["id"]]

@@ -25,7 +25,8 @@ def limit(asgi: object, monkeypatch: pytest.MonkeyPatch) -> Limit:
     from ragents.deployment.bentoml_service import _state
 
     def set_limits(**settings: Any) -> RateLimiter:
-        limiter = RateLimiter(RateLimitConfig(enabled=True, **settings))
+        slow = {"requests_per_minute": 1}  # nothing comes back while a test runs
+        limiter = RateLimiter(RateLimitConfig(enabled=True, **(slow | settings)))
         monkeypatch.setattr(_state.questions._limiting, "_limiter", limiter)
         return limiter
 
@@ -33,16 +34,16 @@ def limit(asgi: object, monkeypatch: pytest.MonkeyPatch) -> Limit:
 
 
 async def test_the_question_over_the_limit_is_429_with_all_headers(client: httpx.AsyncClient, limit: Limit) -> None:
-    limit(requests_per_minute=60, requests_per_hour=100, burst_size=2)
+    limit(requests_per_minute=2, requests_per_hour=100, burst_size=2)
     first = await client.post("/query", json=QUESTION)
     assert first.status_code == 200
-    assert first.headers["ratelimit-policy"] == '"minute";q=60;w=60, "hour";q=100;w=3600'
-    assert first.headers["ratelimit"] == '"minute";r=1;t=1, "hour";r=99;t=36'
+    assert first.headers["ratelimit-policy"] == '"minute";q=2;w=60, "hour";q=100;w=3600'
+    assert first.headers["ratelimit"] == '"minute";r=1;t=30, "hour";r=99;t=36'
     await client.post("/query", json=QUESTION)
     refused = await client.post("/query", json=QUESTION)
-    check(refused, 429, "rate_limited", "60, 2 at once", "try again in")
-    assert refused.headers["retry-after"] == "1"
-    assert refused.headers["ratelimit"].startswith('"minute";r=0;t=2')
+    check(refused, 429, "rate_limited", "2, 2 at once", "try again in")
+    assert 20 <= int(refused.headers["retry-after"]) <= 30
+    assert refused.headers["ratelimit"].startswith('"minute";r=0;t=60')
 
 
 @pytest.mark.parametrize(
@@ -209,7 +210,10 @@ async def test_whatever_happens_to_redis_fifty_clients_get_answers_or_429_and_it
     async with asyncio.timeout(20):
         while trouble != "evicts" and not limiter.degraded:
             await asyncio.sleep(0.02)
-    await asyncio.sleep(0.5)
+    async with asyncio.timeout(20):
+        before = statuses.count(200)
+        while statuses.count(200) < before + 60:
+            await asyncio.sleep(0.02)
     match trouble:
         case "stopped":
             own_redis.start()
@@ -225,7 +229,6 @@ async def test_whatever_happens_to_redis_fifty_clients_get_answers_or_429_and_it
             await asyncio.sleep(0.05)
     await limiter.close()
     assert set(statuses) <= {200, 429}
-    assert statuses.count(200) > 50
 
 
 def _configure(server: RedisServer, **settings: str) -> None:
