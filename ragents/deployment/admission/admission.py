@@ -100,7 +100,8 @@ class Admission:
         )
         if out is entry:
             raise refusal
-        self._turns[out].set_exception(refusal)
+        if not (turn := self._turns[out]).done():  # else it is giving up by itself at this moment
+            turn.set_exception(refusal)
 
     def _leave(self) -> None:
         """A place goes straight to the next who waits, so that nobody slips in between."""

@@ -70,6 +70,24 @@ async def test_who_gives_up_leaves_the_queue_and_a_place_that_came_is_handed_on(
     assert (admission.in_flight, admission.queued, admission._turns) == (0, 0, {})
 
 
+async def test_one_that_gives_up_at_the_moment_in_which_it_would_be_pushed_out_does_no_harm() -> None:
+    admission = make(max_queue=1)
+
+    async def ask(priority: Priority) -> str:
+        async with admission.admit(priority):
+            return "answered"
+
+    async with admission.admit():
+        low = asyncio.create_task(ask(Priority.LOW))
+        await asyncio.sleep(0)
+        low.cancel()
+        next(iter(admission._turns.values())).cancel()  # as the loop does it, a step later
+        high = asyncio.create_task(ask(Priority.HIGH))
+        await asyncio.gather(low, return_exceptions=True)
+    assert await high == "answered"
+    assert (admission.in_flight, admission.queued, admission._turns) == (0, 0, {})
+
+
 async def test_users_take_turns() -> None:
     admission = make(max_queue=100, queue_timeout_s=100)
     order: list[str] = []
