@@ -20,6 +20,7 @@ SUITES = (
     "encoder",
     "batching",
     "query",
+    "limits",
 )
 RESULTS = Path(__file__).parent / "results"
 

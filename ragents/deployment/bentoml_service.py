@@ -18,7 +18,7 @@ from ragents.config import load_settings
 from ragents.deployment import process
 from ragents.deployment.config import ServiceConfig
 from ragents.deployment.encoder_service import create_encoder_service, find_encoder
-from ragents.deployment.http import current_request, respond
+from ragents.deployment.http import current_request, entry_of, respond
 from ragents.deployment.middleware import Front, RealPath, create_label
 from ragents.deployment.routes import create_routes
 from ragents.deployment.schemas import (
@@ -84,6 +84,7 @@ class HostedService(bentoml.Service[Any]):
         return Front(
             super().to_asgi(is_main),
             label=create_label(paths),
+            admit=_state.admit,
             max_body_mb=_config.serving.max_body_mb,
             access_log=_config.observability.access_log,
         )
@@ -148,6 +149,10 @@ class RAGentsService:
             stack.push_async_callback(questions.runs.close)
             self._stack = stack.pop_all()
         _state.fill(app, questions, Health(app))
+        if not await app.gate.keyed():
+            log.info(
+                "there are no API keys: only callers on this machine are answered (`ragents keys create` makes one)"
+            )
         log.info("ready")
 
     async def close(self) -> None:
@@ -183,7 +188,9 @@ class RAGentsService:
         context = current_request()
         if context.principal.role != "admin":
             raise PermissionDenied("clearing the cache is for admins")
-        removed = await _state.app.cache.clear(_layer(request.layer))
+        layer = _layer(request.layer)
+        await _state.app.audit.record(entry_of(context, "cache.clear", layer or "all"))
+        removed = await _state.app.cache.clear(layer)
         return ClearResponse(removed=dict(removed), request_id=context.request_id)
 
 

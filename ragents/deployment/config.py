@@ -8,6 +8,8 @@ from ragents.agents.checkpointing.types import CheckpointConfig
 from ragents.agents.types import AgentConfig
 from ragents.config.base import Config
 from ragents.config.rag_config import RAGConfig
+from ragents.deployment.keys.types import AuthConfig
+from ragents.deployment.rate_limiting.config import RateLimitConfig
 from ragents.deployment.serving import ObservabilityConfig, ServingConfig
 from ragents.embeddings.types import LOCAL_BACKENDS, EmbeddingConfig
 from ragents.llm.types import ModelConfig
@@ -29,6 +31,10 @@ class ServiceConfig(Config):
         default_factory=CheckpointConfig, validation_alias=AliasChoices("checkpoint", "checkpoint_config")
     )
     agents: AgentConfig = Field(default_factory=AgentConfig)
+    auth: AuthConfig = Field(default_factory=AuthConfig)
+    rate_limit: RateLimitConfig = Field(
+        default_factory=RateLimitConfig, validation_alias=AliasChoices("rate_limit", "rate_limit_config")
+    )
     serving: ServingConfig = Field(default_factory=ServingConfig)
     observability: ObservabilityConfig = Field(default_factory=ObservabilityConfig)
 

@@ -44,6 +44,7 @@ class Health:
             "checkpointer": self._checkpointer,
             "llm": self._llm,
             "encoder": self._encoder,
+            "limits": self._limiter,
         }
         self._lock = asyncio.Lock()
         self._checked_at = float("-inf")
@@ -102,6 +103,13 @@ class Health:
     async def _llm(self) -> str | None:
         """Not called: a question to a model may cost money. What failed last is in rag_llm_errors_total."""
         return f"{self._app.config.llm.provider}: {self._app.llm.name}"
+
+    async def _limiter(self) -> str | None:
+        try:
+            await self._app.limiter.check()
+        except BackendUnavailable as error:
+            raise BackendUnavailable("limits", f"{error.detail}; {self._app.limiter.backend}") from None
+        return self._app.limiter.backend
 
     async def _encoder(self) -> str | None:
         if isinstance(self._app.encoder, Checked):

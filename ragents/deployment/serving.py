@@ -23,6 +23,11 @@ class ServingConfig(Config):
     max_in_flight: int = Field(default=50, ge=1, description="questions answered at once")
     max_queue: int = Field(default=200, ge=0, description="questions that wait for a place; the next one gets 429")
     queue_timeout_s: float = Field(default=30.0, gt=0, description="a question that waited longer gets 429")
+    aging_s: float = Field(
+        default=5.0,
+        gt=0,
+        description="a question waits so long for each higher priority; then it has every fourth place",
+    )
     resume_grace_s: float = Field(
         default=0.0, ge=0, le=3600, description="so long a stream goes on without a reader, who may come back for it"
     )

@@ -9,6 +9,7 @@ from functools import cache
 from prometheus_client import Counter, Gauge, Histogram
 
 from ragents.agents.types import AgentAnswer
+from ragents.deployment.rate_limiting.types import Priority
 from ragents.embeddings import EncodedBatch
 from ragents.llm.failures import Kind
 from ragents.rag.cache import RAGCache
@@ -38,7 +39,13 @@ class Metrics:
         )
         self._queue_wait = Histogram("rag_queue_wait_seconds", "Wait for admission", buckets=SECONDS)
         self._in_flight = Gauge("rag_in_flight", "Questions being answered", multiprocess_mode="livesum")
-        self._queue = Gauge("rag_queue_depth", "Questions waiting", multiprocess_mode="livesum")
+        self._queue = Gauge("rag_queue_depth", "Questions waiting", ["priority"], multiprocess_mode="livesum")
+        self._limited = Counter("rag_rate_limited_total", "Questions refused with 429", ["reason"])
+        self._local_share = Gauge(
+            "rag_rate_limit_local_share",
+            "1 while Redis is away and a share of the limits applies",
+            multiprocess_mode="livemax",
+        )
         self._tokens = Counter("rag_tokens_total", "Tokens by model", ["model", "kind"])
         self._cost = Counter("rag_cost_usd_total", "What answers cost, in US dollars", ["model"])
         self._errors = Counter("rag_llm_errors_total", "Failed calls of models", ["kind"])
@@ -61,18 +68,24 @@ class Metrics:
     def query(self, agent_type: str, known: Mapping[str, object]) -> Iterator["Outcome"]:
         """Counts one question, however it ends."""
         outcome = Outcome(agent_type if agent_type in known else "unknown")
-        self._in_flight.inc()
         try:
             yield outcome
             outcome.status = "ok"
         finally:
-            self._in_flight.dec()
             self._queries.labels(outcome.agent_type, outcome.status, outcome.cached).inc()
             if outcome.answer is not None:
                 self._answered(outcome.answer, outcome)
 
-    def queued(self, waiting: int) -> None:
-        self._queue.set(waiting)
+    def admission(self, in_flight: int, waiting: Mapping[Priority, int]) -> None:
+        self._in_flight.set(in_flight)
+        for priority, questions in waiting.items():
+            self._queue.labels(priority.value).set(questions)
+
+    def limited(self, reason: str) -> None:
+        self._limited.labels(reason).inc()
+
+    def local_share(self, applies: bool) -> None:
+        self._local_share.set(applies)
 
     def ingested(self, chunks: int) -> None:
         self._chunks.inc(chunks)
