@@ -21,6 +21,7 @@ SUITES = (
     "batching",
     "query",
     "limits",
+    "cache",
 )
 RESULTS = Path(__file__).parent / "results"
 

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -21,7 +22,8 @@ EXACT = "How is the store configured?"
 
 @pytest.fixture(scope="module")
 def redis(home: Path) -> Iterator[RedisServer]:
-    yield from running(home / "cache-redis")
+    with running(home / "cache-redis") as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +57,15 @@ def server(start_server: StartServer, proxy: RedisProxy, mock: MockLLM) -> Serve
     )
 
 
+@contextmanager
 def running(folder: Path, **options: str) -> Iterator[RedisServer]:
     folder.mkdir()
     server = RedisServer(folder, **options)
     server.start()
-    yield server
-    server.stop()
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 def ask_all(server: Server, label: str, *, alike: bool = False) -> tuple[Counter[int], float]:
@@ -162,8 +167,7 @@ def test_a_redis_without_memory_left_fails_no_question(
     server: Server, proxy: RedisProxy, home: Path, policy: str, degraded: bool
 ) -> None:
     upstream = proxy.orders.upstream
-    for full in running(home / f"redis-{policy}", maxmemory="1500kb", maxmemory_policy=policy):
-        assert full
+    with running(home / f"redis-{policy}", maxmemory="1500kb", maxmemory_policy=policy):
         proxy.order(upstream=str(home / f"redis-{policy}" / "redis.sock"))
         wait_until_ok(server)
         for n in range(3):
