@@ -24,7 +24,7 @@ from ragents.embeddings.onnx import OnnxEncoder, find_graph
 from ragents.embeddings.weights import find_model
 
 ROUNDS = 3
-CHUNKS, QUESTIONS = 96, 200
+CHUNKS, QUESTIONS = 64, 100
 TIMEOUT_S, EVAL_TIMEOUT_S = 300, 3600
 Row = dict[str, object]
 

@@ -53,6 +53,9 @@ def test_two_workers_share_one_encoder_and_load_no_model_themselves(shared: Serv
     assert not any("onnxruntime" in each.path for worker in workers for each in worker.memory_maps())
     health = httpx.get(f"{shared.url}/health").json()
     assert health["components"]["encoder"]["status"] == "ok"
+    metrics = httpx.get(f"{shared.url}/metrics").text
+    assert 'rag_encoder_batch_size_count{kind="query"}' in metrics
+    assert "bentoml_service_adaptive_batch_size_count{" in metrics
 
 
 def test_an_encoder_killed_under_load_is_503_for_those_it_had_and_comes_back(shared: Server) -> None:
