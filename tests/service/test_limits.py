@@ -206,7 +206,8 @@ async def test_whatever_happens_to_redis_fifty_clients_get_answers_or_429_and_it
         case "full":
             _configure(own_redis, maxmemory="1")
         case "evicts":
-            _configure(own_redis, maxmemory="1mb", maxmemory_policy="allkeys-random")
+            _configure(own_redis, maxmemory="4mb", maxmemory_policy="allkeys-random")
+            _fill(own_redis, megabytes=8)
     async with asyncio.timeout(20):
         while trouble != "evicts" and not limiter.degraded:
             await asyncio.sleep(0.02)
@@ -235,6 +236,13 @@ def _configure(server: RedisServer, **settings: str) -> None:
     with redis.Redis.from_url(server.url) as connection:
         for name, value in settings.items():
             connection.config_set(name.replace("_", "-"), value)
+
+
+def _fill(server: RedisServer, *, megabytes: int) -> None:
+    with redis.Redis.from_url(server.url) as connection:
+        for n in range(megabytes * 10):
+            connection.set(f"junk {n}", b"x" * 100_000)
+        assert connection.info("stats")["evicted_keys"] > 0
 
 
 async def test_a_key_s_maximum_caps_what_a_request_asks_for(
