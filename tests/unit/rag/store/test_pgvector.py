@@ -21,7 +21,7 @@ from ragents.rag.types import Chunk, Document
 from tests.unit.rag.store.plans import plan_of
 
 CHUNKS = ["chunks", "chunk_vectors", "chunk_terms", "chunk_sentences"]
-TABLES = ["tenants", "collections", "documents", *CHUNKS, "term_counts", "term_deltas"]
+TABLES = ["tenants", "collections", "documents", *CHUNKS, "term_counts", "term_deltas", "api_keys", "audit_log"]
 EMBEDDER = HashingEmbedder()
 
 
