@@ -60,7 +60,8 @@ bench: setup  ## run the benchmarks, or one (SUITE=start)
 	@$(PIP) install $(PEERS)
 	$(BIN)/python -m benchmarks $(SUITE)
 PEERS := "langgraph-checkpoint-postgres==3.2.0" "psycopg-pool==3.3.3" "langchain-postgres==0.0.19" \
-  "langchain-text-splitters==1.1.3" "chonkie==1.7.0"
+  "langchain-text-splitters==1.1.3" "chonkie==1.7.0" \
+  "throttled-py==3.5.0" "limits==5.8.0"
 
 format: setup  ## format the code
 	$(BIN)/ruff format .
@@ -80,7 +81,7 @@ lock: setup  ## compile the pinned requirements again (UPGRADE=1 takes newer ver
 	$(VENV)/lock/bin/uv pip compile $(if $(UPGRADE),--upgrade) $(LOCK) -c requirements/runtime.txt \
 	  -o requirements/dev.txt --extra dev pyproject.toml requirements/build.in
 	$(VENV)/lock/bin/uv pip compile $(LOCK) -c requirements/dev.txt --override requirements/no-torch.in \
-	  -o requirements/extras.txt --extra dev --extra torch --extra stores pyproject.toml requirements/build.in \
+	  -o requirements/extras.txt --extra dev --extra torch --extra stores --extra mlx pyproject.toml requirements/build.in \
 	  requirements/extras.in
 LOCK := -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
   --custom-compile-command "make lock"

@@ -9,7 +9,20 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-SUITES = ("start", "checkpoints", "vectors", "hybrid", "quality", "chunking", "ingest", "query")
+SUITES = (
+    "start",
+    "checkpoints",
+    "vectors",
+    "hybrid",
+    "quality",
+    "chunking",
+    "ingest",
+    "encoder",
+    "batching",
+    "query",
+    "limits",
+    "cache",
+)
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -43,9 +43,10 @@ class Database:
 
 
 @asynccontextmanager
-async def database() -> AsyncIterator[Database]:
+async def database(home: Path | None = None) -> AsyncIterator[Database]:
+    """A Postgres of its own: in `home`, where it stays, or in a directory that goes with it."""
     with tempfile.TemporaryDirectory(prefix="rb-") as directory:
-        home = Path(directory)
+        home = home or Path(directory)
         home.chmod(0o755)
         async with open_postgres(home / "postgres") as owner:
             dsn = owner.replace("postgres@", f"{APP_ROLE}@", 1)
@@ -112,8 +113,9 @@ async def load(
     principal: Principal = MAIN,
     collection: str = "default",
     per_document: int = CHUNKS_PER_DOCUMENT,
+    first: int = 0,
 ) -> float:
-    """Store everything through upsert, several documents at once; seconds it took."""
+    """Store everything through upsert, several documents at once, numbered from `first` on; seconds it took."""
     starts = iter(range(0, len(texts), per_document))
     begun = time.perf_counter()
 
@@ -121,7 +123,7 @@ async def load(
         for start in starts:
             part = slice(start, start + per_document)
             chunks = [Chunk(n, text, 0, len(text)) for n, text in enumerate(texts[part])]
-            number = start // per_document
+            number = first + start // per_document
             await store.upsert(
                 Document(f"{number}.md", "", "md", str(number), metadata=metadata_of(number)),
                 chunks,

@@ -148,12 +148,14 @@ async def measured(store: PgVectorStore, queries: Sequence[SearchQuery], name: s
     return row("hybrid", name, times, spent)
 
 
-async def agreement(store: PgVectorStore, base: Database, queries: Sequence[SearchQuery]) -> float:
+async def agreement(
+    store: PgVectorStore, base: Database, queries: Sequence[SearchQuery], *, chunks: int = CHUNKS
+) -> float:
     owner = await asyncpg.connect(base.owner, server_settings={"jit": "off", "search_path": "public, pg_catalog"})
     key = await owner.fetchval("SELECT id FROM ragents.collections WHERE tenant = $1", MAIN.tenant)
     hits = 0
     for query in queries:
-        exact = await owner.fetch(EXACT, key, query.text, MAIN.tenant, float(CHUNKS))
+        exact = await owner.fetch(EXACT, key, query.text, MAIN.tenant, float(chunks))
         found = await store.search(replace(query, mode="lexical"), principal=MAIN)
         hits += len({str(each["id"]) for each in exact} & {source.id for source in found})
     await owner.close()

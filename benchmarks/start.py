@@ -64,9 +64,7 @@ def row(name: str, found: list[tuple[float, float]]) -> dict[str, object]:
 
 def measure(command: list[str], cwd: Path, home: Path) -> tuple[float, float]:
     """(seconds to ready, MB of the worker)"""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = os.environ | {
         "RAGENTS_HOME": str(home / "home"),
         "BENTOML_HOME": str(home / "bentoml"),
@@ -89,6 +87,12 @@ def measure(command: list[str], cwd: Path, home: Path) -> tuple[float, float]:
         server.terminate()
         server.wait(60)
     return seconds, worker
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def wait_until_ready(server: "subprocess.Popen[bytes]", port: int) -> None:

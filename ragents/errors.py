@@ -13,15 +13,18 @@ RAGentsError
 ├── AuthenticationRequired      no or unknown credentials
 ├── PermissionDenied            known, but not allowed
 ├── Overloaded                  the queue is full; try again later
+│   └── RateLimited             this user's limits are used up for now
 ├── DeadlineExceeded            the time allowed ran out
 ├── BudgetExceeded              a turn has spent its steps, tokens or seconds (agents answer with what is known)
 ├── DocumentError               a file that cannot be read, with the reason
 └── BackendUnavailable          a needed neighbour is down
     ├── StoreUnavailable
     ├── ModelUnavailable
+    ├── EncoderUnavailable
     └── RerankerUnavailable     (the answer goes on without it, and says so)
 """
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 
@@ -104,9 +107,23 @@ class PermissionDenied(RAGentsError):
 class Overloaded(RAGentsError):
     code = "overloaded"
 
-    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+    """`reason` is one of few words, for metrics."""
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0, reason: str = "overloaded") -> None:
         super().__init__(message)
-        self.retry_after_s = retry_after_s
+        self.retry_after_s, self.reason = retry_after_s, reason
+
+
+class RateLimited(Overloaded):
+    """`reason` is the limit's name; `headers` say how far it is used up."""
+
+    code = "rate_limited"
+
+    def __init__(
+        self, message: str, *, retry_after_s: float, reason: str = "minute", headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s, reason=reason)
+        self.headers = dict(headers or {})
 
 
 class DeadlineExceeded(RAGentsError):
@@ -152,6 +169,13 @@ class ModelUnavailable(BackendUnavailable):
 
     def __init__(self, detail: str, *, retry_after_s: float = 5.0) -> None:
         super().__init__("llm", detail, retry_after_s=retry_after_s)
+
+
+class EncoderUnavailable(BackendUnavailable):
+    code = "encoder_unavailable"
+
+    def __init__(self, detail: str, *, retry_after_s: float = 5.0) -> None:
+        super().__init__("encoder", detail, retry_after_s=retry_after_s)
 
 
 class RerankerUnavailable(BackendUnavailable):

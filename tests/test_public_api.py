@@ -6,6 +6,7 @@ import pytest
 
 PATHS = {
     "ragents.deployment.bentoml_service": ["RAGentsService", "ServiceConfig"],
+    "ragents.deployment.rate_limiting": ["RateLimitConfig", "RateLimiter", "Priority"],
     "ragents.llm.types": ["ModelConfig"],
     "ragents.llm.client": ["LLMClient"],
     "ragents.config.rag_config": ["RAGConfig"],

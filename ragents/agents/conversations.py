@@ -27,8 +27,11 @@ from ragents.agents.types import AgentAnswer, AgentConfig, Pending, ThreadStatus
 from ragents.errors import Conflict, InputError, NotFound
 from ragents.llm.types import Usage
 from ragents.principal import Principal
-from ragents.rag.cache import CacheScope, RAGCache
+from ragents.rag.cache import CachedAnswer, CacheScope, RAGCache
+from ragents.rag.cache.flights import Flight
+from ragents.rag.cache.patience import patient_for
 from ragents.rag.prompt import PROMPT_VERSION
+from ragents.rag.types import RAGResponse
 
 PASSING = ("stopped", "not reranked")
 """How notes begin that speak of this moment, and not of the question."""
@@ -86,19 +89,63 @@ class Conversations:
                 return answer
             if self.cache is None or not turn.use_cache or not agent.cacheable:
                 return await agent.process_message(query, thread_id=thread, turn=turn, fence=fence, speech=speech)
-            started = time.perf_counter()
-            scope = await self._scope(agent, turn, thread_id)
-            hit = await self.cache.get_answer(query.strip(), scope=scope)
-            if hit is not None:
-                looked_up = {"retrieve_ms": (time.perf_counter() - started) * 1000}
-                response = replace(hit, cached="answer", timings=looked_up, usage=Usage())
-                await agent.append_turn(query, response, thread_id=thread, turn=turn, fence=fence)
-                return AgentAnswer(thread, agent.name, response)
+            with patient_for(self.cache.config.timeout_s):
+                return await self._ask_cached(self.cache, agent, query, thread, thread_id, turn, fence, speech)
+
+    async def _ask_cached(
+        self,
+        cache: RAGCache,
+        agent: LangGraphAgent,
+        query: str,
+        thread: str,
+        thread_id: str | None,
+        turn: Turn,
+        fence: int | None,
+        speech: Speech | None,
+    ) -> AgentAnswer:
+        """From the cache, or by the agent for all who ask the same meanwhile."""
+        started, key = time.perf_counter(), query.strip()
+        scope = await self._scope(agent, turn, thread_id)
+        hit = await cache.get_answer(key, scope=scope)
+        if hit is not None and not hit.due:
+            return await self._told(agent, query, hit, started, thread, turn, fence)
+        # While it is answered afresh before its time is over, the others are told what is there.
+        async with cache.alone(key, scope=scope, wait_s=0 if hit else self.config.turn_timeout_s) as flight:
+            if not flight.first and hit is None:
+                hit = await self._answered_meanwhile(cache, flight, key, scope)
+            if not flight.first and hit is not None:
+                return await self._told(agent, query, hit, started, thread, turn, fence)
             answer = await agent.process_message(query, thread_id=thread, turn=turn, fence=fence, speech=speech)
             # A question asked back is of this turn only, and so is an answer that was cut short or lacks a step.
             if answer.pending is None and not any(note.startswith(PASSING) for note in answer.response.notes):
-                await self.cache.cache_answer(query.strip(), answer.response, scope=scope)
+                flight.result = answer.response
+                await cache.cache_answer(key, answer.response, scope=scope)
             return answer
+
+    async def _answered_meanwhile(
+        self, cache: RAGCache, flight: Flight[RAGResponse], key: str, scope: CacheScope
+    ) -> CachedAnswer | None:
+        if flight.result is not None:
+            return CachedAnswer(flight.result, age_s=0.0)
+        with patient_for(cache.config.timeout_s):  # anew: this look-up may save a whole answer
+            hit = await cache.get_answer(key, scope=scope)
+        flight.result = hit.response if hit else None
+        return hit
+
+    async def _told(
+        self,
+        agent: LangGraphAgent,
+        query: str,
+        hit: CachedAnswer,
+        started: float,
+        thread: str,
+        turn: Turn,
+        fence: int | None,
+    ) -> AgentAnswer:
+        timings = {"retrieve_ms": (time.perf_counter() - started) * 1000}
+        response = replace(hit.response, cached="answer", cached_age_s=hit.age_s, timings=timings, usage=Usage())
+        await agent.append_turn(query, response, thread_id=thread, turn=turn, fence=fence)
+        return AgentAnswer(thread, agent.name, response)
 
     async def resume(self, reply: str | None, *, thread_id: str, turn: Turn | None = None) -> AgentAnswer:
         """Answer what the agent has asked, or (None) go on with a turn that a crash cut off.

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 def ingest(
     paths: Annotated[list[Path], typer.Argument(help="Files and directories.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Read and embed unchanged documents too, in a new version of each.")
+    ] = False,
     collection: CollectionOption = None,
     tenant: TenantOption = "default",
     config: ConfigOption = None,
@@ -42,7 +45,12 @@ def ingest(
 
     async def take() -> "IngestReport":
         return await ingest_paths(
-            paths, config=settings(config), principal=operator(tenant), collection=collection, quiet=as_json
+            paths,
+            config=settings(config),
+            principal=operator(tenant),
+            collection=collection,
+            force=force,
+            quiet=as_json,
         )
 
     report = run(take())
@@ -58,6 +66,7 @@ async def ingest_paths(
     config: "ServiceConfig",
     principal: Principal,
     collection: str | None = None,
+    force: bool = False,
     quiet: bool = False,
 ) -> "IngestReport":
     """Ingest with a progress bar and a summary on stderr."""
@@ -74,6 +83,7 @@ async def ingest_paths(
                 collection=collection,
                 principal=principal,
                 on_progress=on_progress,
+                force=force,
             )
     if not quiet:
         _summarise(report)

@@ -44,6 +44,9 @@ class RAGConfig(Config):
     dense_weight: float = Field(default=0.6, ge=0, le=1, description="share of the dense score in the fused one")
     query: QueryConfig = Field(default_factory=QueryConfig)
     neighbours: int = Field(default=0, ge=0, le=5, description="chunks before and after a source that are read with it")
+    sentence_vectors: bool = Field(
+        default=False, description="ingest embeds the sentences too, so that the extractive model need not"
+    )
     min_confidence: float = Field(default=0.2, ge=0, le=1, description="below it the documents do not tell")
 
     @model_validator(mode="after")

@@ -16,12 +16,16 @@ from ragents.agents.table import AGENTS
 from ragents.agents.types import AgentConfig
 from ragents.config import data_home
 from ragents.deployment.config import ServiceConfig
+from ragents.deployment.keys import Audit, Gate, KeyStore, LoggedAudit, MemoryKeys
+from ragents.deployment.keys.postgres import PostgresAudit, PostgresKeys
+from ragents.deployment.rate_limiting import RateLimiter, open_rate_limiter
 from ragents.embedded import open_postgres
-from ragents.embeddings import Observer, open_embedder
+from ragents.embeddings import EncoderService, Observer, open_embedder
 from ragents.embeddings.cached import CachedEmbedder
 from ragents.embeddings.types import Embedder
 from ragents.errors import ConfigError
 from ragents.llm.client import LLMClient, OnFailure
+from ragents.postgres import Connections
 from ragents.rag.cache import RAGCache, get_cache
 from ragents.rag.engine import RAGEngine
 from ragents.rag.rerank import open_reranking
@@ -49,6 +53,10 @@ class App:
     engine: RAGEngine
     threads: ThreadState
     conversations: Conversations
+    limiter: RateLimiter
+    keys: KeyStore
+    gate: Gate
+    audit: Audit
     embedded_postgres: bool
 
 
@@ -63,15 +71,22 @@ class Database:
 
 @asynccontextmanager
 async def open_app(
-    config: ServiceConfig, *, on_batch: Observer | None = None, on_model_failure: OnFailure | None = None
+    config: ServiceConfig,
+    *,
+    on_batch: Observer | None = None,
+    on_model_failure: OnFailure | None = None,
+    encoder_service: EncoderService | None = None,
 ) -> AsyncIterator[App]:
-    """`on_batch` is told of each batch of the encoder, `on_model_failure` of each failed call of a language model.
+    """`on_batch` is told of each batch of the encoder, which is in this process unless `encoder_service` has it;
+    `on_model_failure` of each failed call of a language model.
 
     Raises ConfigError for settings that cannot work and BackendUnavailable for a neighbour that is down.
     """
     async with AsyncExitStack() as stack:
         encoder = await stack.enter_async_context(
-            open_embedder(config.embeddings, model=config.rag.embedding_model, observe=on_batch)
+            open_embedder(
+                config.embeddings, model=config.rag.embedding_model, observe=on_batch, service=encoder_service
+            )
         )
         database = await stack.enter_async_context(open_database(config.store))
         store = await stack.enter_async_context(
@@ -87,6 +102,10 @@ async def open_app(
         engine = RAGEngine(
             embedder=cached_embedder, store=store, config=config.rag, cache=cache, llm=llm, reranking=reranking
         )
+        limiter = await stack.enter_async_context(
+            open_rate_limiter(config.rate_limit, processes=config.rate_limit.replicas * config.serving.workers)
+        )
+        keys, audit = _keys_and_audit(shared)
         agents = create_agents(llm=llm, engine=engine, threads=threads, config=config.agents)
         yield App(
             config=config,
@@ -98,6 +117,10 @@ async def open_app(
             engine=engine,
             threads=threads,
             conversations=Conversations(agents, cache=cache, threads=threads, config=config.agents),
+            limiter=limiter,
+            keys=keys,
+            gate=Gate(keys, config.auth, limits=config.rate_limit.limits),
+            audit=audit,
             embedded_postgres=database.embedded,
         )
 
@@ -142,6 +165,11 @@ def create_agents(
 def in_image() -> bool:
     """Whether this process runs in a container image, where data beside the process would be lost with it."""
     return any(os.environ.get(name, "").lower() == "true" for name in ("RAGENTS_IMAGE", "BENTOML_CONTAINERIZED"))
+
+
+def _keys_and_audit(shared: Connections | None) -> tuple[KeyStore, Audit]:
+    """In the store's Postgres; without one there are no keys but the bootstrap key."""
+    return (MemoryKeys(), LoggedAudit()) if shared is None else (PostgresKeys(shared), PostgresAudit(shared))
 
 
 async def _find_database(config: StoreConfig, stack: AsyncExitStack) -> Database:

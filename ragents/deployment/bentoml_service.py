@@ -17,7 +17,8 @@ from starlette.responses import Response
 from ragents.config import load_settings
 from ragents.deployment import process
 from ragents.deployment.config import ServiceConfig
-from ragents.deployment.http import current_request, respond
+from ragents.deployment.encoder_service import create_encoder_service, find_encoder
+from ragents.deployment.http import current_request, entry_of, respond
 from ragents.deployment.middleware import Front, RealPath, create_label
 from ragents.deployment.routes import create_routes
 from ragents.deployment.schemas import (
@@ -83,6 +84,7 @@ class HostedService(bentoml.Service[Any]):
         return Front(
             super().to_asgi(is_main),
             label=create_label(paths),
+            admit=_state.admit,
             max_body_mb=_config.serving.max_body_mb,
             access_log=_config.observability.access_log,
         )
@@ -95,10 +97,16 @@ class HostedService(bentoml.Service[Any]):
     traffic={"timeout": _config.serving.timeout_s + BENTOML_GRACE_S},
     http={"host": _config.serving.host, "port": _config.serving.port},
     endpoints={"livez": "/livez", "readyz": "/readyz"},
+    runner_probe={"enabled": False},  # an encoder that starts again must not make every worker unready
     logging={"access": {"enabled": False}},
 )
 class RAGentsService:
     """Agents that answer questions over documents, with sources."""
+
+    if _config.serving.encoder == "service":
+        encoder = bentoml.depends(
+            create_encoder_service(_config.serving, max_queue=_config.embeddings.max_queue)
+        )  # BentoML starts it, and starts it again
 
     def __init__(self) -> None:
         self._stack = AsyncExitStack()
@@ -129,13 +137,22 @@ class RAGentsService:
         async with AsyncExitStack() as stack:
             metrics = get_metrics()
             app = await stack.enter_async_context(
-                open_app(config, on_batch=metrics.batch_encoded, on_model_failure=metrics.model_failed)
+                open_app(
+                    config,
+                    on_batch=metrics.batch_encoded,
+                    on_model_failure=metrics.model_failed,
+                    encoder_service=find_encoder(config.serving),
+                )
             )
             await ensure_samples(app)
             questions = Questions(app, metrics)
             stack.push_async_callback(questions.runs.close)
             self._stack = stack.pop_all()
         _state.fill(app, questions, Health(app))
+        if not await app.gate.keyed():
+            log.info(
+                "there are no API keys: only callers on this machine are answered (`ragents keys create` makes one)"
+            )
         log.info("ready")
 
     async def close(self) -> None:
@@ -171,7 +188,9 @@ class RAGentsService:
         context = current_request()
         if context.principal.role != "admin":
             raise PermissionDenied("clearing the cache is for admins")
-        removed = await _state.app.cache.clear(_layer(request.layer))
+        layer = _layer(request.layer)
+        await _state.app.audit.record(entry_of(context, "cache.clear", layer or "all"))
+        removed = await _state.app.cache.clear(layer)
         return ClearResponse(removed=dict(removed), request_id=context.request_id)
 
 

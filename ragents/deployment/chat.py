@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ragents.deployment.admission import Priority
 from ragents.deployment.http import current_request, parse_value
+from ragents.deployment.rate_limiting.types import Priority
 from ragents.deployment.runs import Event
 from ragents.deployment.schemas import Name, QueryRequest, QueryResponse, ThreadId
 from ragents.errors import InputError
@@ -54,7 +54,7 @@ class Extension(BaseModel):
     top_k: int | None = None
     filters: dict[str, Any] | None = None
     use_cache: bool = True
-    priority: Priority = "NORMAL"
+    priority: Priority = Priority.NORMAL
 
 
 class ChatRequest(BaseModel):

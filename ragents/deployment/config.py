@@ -1,13 +1,17 @@
 """ServiceConfig gathers the settings of every room; each section is described where its class stands."""
 
-from pydantic import AliasChoices, Field
+from typing import Self
+
+from pydantic import AliasChoices, Field, model_validator
 
 from ragents.agents.checkpointing.types import CheckpointConfig
 from ragents.agents.types import AgentConfig
 from ragents.config.base import Config
 from ragents.config.rag_config import RAGConfig
+from ragents.deployment.keys.types import AuthConfig
+from ragents.deployment.rate_limiting.config import RateLimitConfig
 from ragents.deployment.serving import ObservabilityConfig, ServingConfig
-from ragents.embeddings.types import EmbeddingConfig
+from ragents.embeddings.types import LOCAL_BACKENDS, EmbeddingConfig
 from ragents.llm.types import ModelConfig
 from ragents.rag.cache.types import CacheConfig
 from ragents.rag.rerank.types import RerankConfig
@@ -27,5 +31,19 @@ class ServiceConfig(Config):
         default_factory=CheckpointConfig, validation_alias=AliasChoices("checkpoint", "checkpoint_config")
     )
     agents: AgentConfig = Field(default_factory=AgentConfig)
+    auth: AuthConfig = Field(default_factory=AuthConfig)
+    rate_limit: RateLimitConfig = Field(
+        default_factory=RateLimitConfig, validation_alias=AliasChoices("rate_limit", "rate_limit_config")
+    )
     serving: ServingConfig = Field(default_factory=ServingConfig)
     observability: ObservabilityConfig = Field(default_factory=ObservabilityConfig)
+
+    @model_validator(mode="after")
+    def _an_encoder_service_has_a_model(self) -> Self:
+        backend = self.embeddings.backend
+        if self.serving.encoder == "service" and backend not in LOCAL_BACKENDS:
+            raise ValueError(
+                f"serving.encoder is 'service' and embeddings.backend {backend!r} has no model here that the workers "
+                f"could share; set serving.encoder to 'process', or the backend to one of {', '.join(LOCAL_BACKENDS)}"
+            )
+        return self

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from ragents import __version__
 from ragents.agents.langgraph_base import thread_config
 from ragents.deployment.app import App
-from ragents.errors import RAGentsError
+from ragents.embeddings.types import Checked
+from ragents.errors import BackendUnavailable, RAGentsError
 from ragents.principal import Principal
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class Health:
             "checkpointer": self._checkpointer,
             "llm": self._llm,
             "encoder": self._encoder,
+            "limits": self._limiter,
         }
         self._lock = asyncio.Lock()
         self._checked_at = float("-inf")
@@ -88,8 +90,11 @@ class Health:
         return "embedded Postgres" if self._app.embedded_postgres else None
 
     async def _cache(self) -> str | None:
-        await self._app.cache.clear("query_rewrite", tenant=PROBE.tenant)
-        return self._app.cache.backend
+        cache = self._app.cache
+        await cache.stats(tenant=PROBE.tenant)  # which finds out
+        if cache.state is not None:
+            raise BackendUnavailable("cache", cache.state)
+        return cache.backend
 
     async def _checkpointer(self) -> str | None:
         await self._app.threads.saver.aget_tuple(thread_config(PROBE, "health"))
@@ -99,8 +104,18 @@ class Health:
         """Not called: a question to a model may cost money. What failed last is in rag_llm_errors_total."""
         return f"{self._app.config.llm.provider}: {self._app.llm.name}"
 
+    async def _limiter(self) -> str | None:
+        try:
+            await self._app.limiter.check()
+        except BackendUnavailable as error:
+            raise BackendUnavailable("limits", f"{error.detail}; {self._app.limiter.backend}") from None
+        return self._app.limiter.backend
+
     async def _encoder(self) -> str | None:
-        self._app.embedder.count_tokens(["ready?"])
+        if isinstance(self._app.encoder, Checked):
+            await self._app.encoder.check()
+        else:
+            self._app.encoder.count_tokens(["ready?"])
         return self._app.embedder.model
 
 

@@ -15,6 +15,8 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
 from ragents import errors
+from ragents.deployment.callers import Caller
+from ragents.deployment.keys.types import AuditEntry
 from ragents.errors import RAGentsError
 from ragents.principal import Principal
 
@@ -68,14 +70,22 @@ REQUEST_ID = re.compile(r"^[\x21-\x7e]{1,128}$")
 
 @dataclass(slots=True)
 class RequestContext:
-    """What belongs to one request. `answered`: the response is ours, not BentoML's. `openai`: errors in its shape."""
+    """What belongs to one request. `answered`: the response is ours, not BentoML's. `openai`: errors in its shape.
+
+    `headers` go with the answer, whatever it is.
+    """
 
     request_id: str
-    principal: Principal
+    caller: Caller = field(default_factory=Caller)
     idempotency_key: str | None = None
     started: float = field(default_factory=time.perf_counter)
     answered: bool = False
     openai: bool = False
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def principal(self) -> Principal:
+        return self.caller.principal
 
     @property
     def latency_ms(self) -> float:
@@ -93,7 +103,7 @@ def current_request() -> RequestContext:
     """The request of this task; outside of HTTP one of an anonymous caller."""
     context = _current.get()
     if context is None:
-        context = RequestContext(str(uuid.uuid4()), Principal())
+        context = RequestContext(str(uuid.uuid4()))
         _current.set(context)
     return context
 
@@ -148,9 +158,18 @@ def error_response(error: RAGentsError, request_id: str) -> Response:
         status, error.code, message_of(error, request_id), request_id, field=getattr(error, "field", None)
     )
     retry_after_s = getattr(error, "retry_after_s", None)
+    if status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="ragents"'
     if retry_after_s is not None:
         response.headers["Retry-After"] = str(max(1, math.ceil(retry_after_s)))
     return response
+
+
+def entry_of(context: RequestContext, action: str, target: str) -> AuditEntry:
+    """For the audit log: who did it, by which key, in which request."""
+    principal = context.principal
+    details = {"key": context.caller.key}
+    return AuditEntry(principal.tenant, principal.user, action, target, details, context.request_id)
 
 
 def status_of(error: RAGentsError) -> int:

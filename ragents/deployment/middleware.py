@@ -5,12 +5,12 @@ import gzip
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ragents.deployment.auth import principal_of
+from ragents.deployment.callers import Caller
 from ragents.deployment.http import (
     FOREIGN_ERRORS,
     PayloadTooLarge,
@@ -23,7 +23,6 @@ from ragents.deployment.http import (
     request_id_from,
 )
 from ragents.errors import RAGentsError
-from ragents.principal import Principal
 
 log = logging.getLogger(__name__)
 access = logging.getLogger("ragents.access")
@@ -37,6 +36,7 @@ DRAIN_BYTES, DRAIN_TIMEOUT_S = 64 * MEGABYTE, 5.0
 SYSTEM_PATHS = ("/", "/livez", "/readyz", "/metrics", "/docs.json", "/schema.json")
 OTHER_PATHS = "/*"
 PATH_KEY = "ragents.path"
+Admit = Callable[[Scope], Awaitable[Caller]]
 
 
 def create_label(paths: Sequence[str]) -> Callable[[str], str]:
@@ -71,9 +71,11 @@ class Front:
     server runs.
     """
 
-    def __init__(self, app: ASGIApp, *, label: Callable[[str], str], max_body_mb: float, access_log: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, *, label: Callable[[str], str], admit: Admit, max_body_mb: float, access_log: bool
+    ) -> None:
         self.app = app
-        self._label = label
+        self._label, self._admit = label, admit
         self._max_body_bytes = int(max_body_mb * MEGABYTE)
         self._access_log = access_log
 
@@ -83,12 +85,12 @@ class Front:
             return
         headers = dict(scope["headers"])
         request_id = request_id_from(headers.get(b"x-request-id", b"").decode("latin-1"))
-        context = RequestContext(request_id, Principal(), openai=scope["path"].startswith("/v1/"))
+        context = RequestContext(request_id, openai=scope["path"].startswith("/v1/"))
         enter_request(context)
         answer = _Answer(scope, send, context, headers)
         body = _Body(receive, self._max_body_bytes, headers)
         try:
-            context.principal = principal_of(scope)
+            context.caller = await self._admit(scope)
             key = headers.get(b"idempotency-key")
             context.idempotency_key = idempotency_key_from(None if key is None else key.decode("latin-1"))
             await body.check_declared()
@@ -184,6 +186,8 @@ class _Answer:
         self.started = True
         headers = MutableHeaders(raw=list(start["headers"]))
         headers["X-Request-ID"] = self._context.request_id
+        for name, value in self._context.headers.items():
+            headers[name] = value
         body = first.get("body", b"")
         if start["status"] >= 400 and not self._context.answered:
             body = self._in_our_shape(start["status"], body)

@@ -11,7 +11,7 @@ from langchain_core.messages import BaseMessage
 
 from ragents.agents.speech import Speech
 from ragents.agents.types import AgentAnswer, AgentEvent, Turn
-from ragents.deployment.admission import Admission, Priority
+from ragents.deployment.admission import Admission
 from ragents.deployment.app import App
 from ragents.deployment.http import (
     RequestContext,
@@ -22,7 +22,10 @@ from ragents.deployment.http import (
     parse_value,
     status_of,
 )
+from ragents.deployment.limiting import Limiting
 from ragents.deployment.observability.metrics import Metrics
+from ragents.deployment.rate_limiting.limiter import user_key
+from ragents.deployment.rate_limiting.types import Priority
 from ragents.deployment.runs import Event, Run, Runs
 from ragents.deployment.schemas import (
     Asking,
@@ -37,7 +40,7 @@ from ragents.deployment.schemas import (
     TableQueryRequest,
     TableQueryResponse,
 )
-from ragents.errors import DeadlineExceeded, InputError, RAGentsError
+from ragents.errors import DeadlineExceeded, InputError, Overloaded, RAGentsError
 
 
 class Questions:
@@ -47,11 +50,13 @@ class Questions:
         self._app = app
         self._metrics = metrics
         self._limits = app.config.serving
+        self._limiting = Limiting(app.limiter, metrics)
         self.runs = Runs(grace_s=self._limits.resume_grace_s, log=app.threads.runs)
         self._admission = Admission(
             max_in_flight=self._limits.max_in_flight,
             max_queue=self._limits.max_queue,
             queue_timeout_s=self._limits.queue_timeout_s,
+            aging_s=self._limits.aging_s,
         )
 
     async def query(self, request: QueryRequest, *, history: Sequence[BaseMessage] = ()) -> QueryResponse:
@@ -72,7 +77,10 @@ class Questions:
         conversations = self._app.conversations
         agent_type = (await conversations.thread(thread_id, principal=turn.principal)).agent_type or ""
         answer, fields = await self._admitted(
-            agent_type, "NORMAL", lambda: conversations.resume(request.answer, thread_id=thread_id, turn=turn)
+            agent_type,
+            Priority.NORMAL,
+            lambda: conversations.resume(request.answer, thread_id=thread_id, turn=turn),
+            characters=len(request.answer or ""),
         )
         return QueryResponse(**fields, cached=answer.response.cached)
 
@@ -149,27 +157,61 @@ class Questions:
                 request.query, agent_type=request.agent_type, thread_id=request.thread_id, turn=turn, speech=speech
             )
 
-        return await self._admitted(request.agent_type, request.priority, ask)
+        return await self._admitted(
+            request.agent_type,
+            request.priority,
+            ask,
+            characters=len(request.query),
+            max_tokens=request.max_tokens,
+        )
 
     async def _admitted(
-        self, agent_type: str, priority: Priority, work: Callable[[], Awaitable[AgentAnswer]]
+        self,
+        agent_type: str,
+        priority: Priority,
+        work: Callable[[], Awaitable[AgentAnswer]],
+        *,
+        characters: int,
+        max_tokens: int | None = None,
     ) -> tuple[AgentAnswer, dict[str, Any]]:
         context, started = current_request(), time.perf_counter()
         with self._metrics.query(agent_type, self._app.conversations.agents) as outcome:
             try:
-                async with asyncio.timeout(self._limits.timeout_s):
-                    async with self._admission.admit(priority) as queue_ms:
-                        answer = await work()
-            except TimeoutError:
-                raise DeadlineExceeded(
-                    f"no answer within {self._limits.timeout_s:g} s (serving.timeout_s); ask again later"
-                ) from None
+                async with self._limiting.request(characters=characters, max_tokens=max_tokens) as reservation:
+                    answer, queue_ms = await self._in_turn(priority, work)
+                    if reservation is not None:
+                        response = answer.response
+                        await reservation.used(response.usage, cache_hit=response.cached is not None)
+            except Overloaded as error:
+                self._metrics.limited(error.reason)
+                raise
             finally:
-                self._metrics.queued(self._admission.queued)
-                self._metrics.observe_cache(self._app.cache)
+                self._metrics.admission(self._admission.in_flight, self._admission.depth())
+                await self._metrics.observe_cache(self._app.cache)
             outcome.answer, outcome.queue_ms = answer, queue_ms
             outcome.seconds = time.perf_counter() - started
         return answer, _fields(answer, context, queue_ms)
+
+    async def _in_turn(
+        self, priority: Priority, work: Callable[[], Awaitable[AgentAnswer]]
+    ) -> tuple[AgentAnswer, float]:
+        """The answer, and the milliseconds that it waited for its turn."""
+        caller = current_request().caller
+        place = self._admission.admit(
+            priority.at_most(caller.max_priority),
+            user=user_key(caller.principal.tenant, caller.principal.user),
+            weight=caller.weight,
+            deadline_s=self._limits.timeout_s,
+        )
+        try:
+            async with asyncio.timeout(self._limits.timeout_s):
+                async with place as queue_ms:
+                    self._metrics.admission(self._admission.in_flight, self._admission.depth())
+                    return await work(), queue_ms
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"no answer within {self._limits.timeout_s:g} s (serving.timeout_s); ask again later"
+            ) from None
 
     def _check_length(self, query: str, *, field: str = "query") -> None:
         limit = self._limits.max_query_characters
@@ -196,6 +238,8 @@ def _fields(answer: AgentAnswer, context: RequestContext, queue_ms: float) -> di
         "thread_id": answer.thread_id,
         "agent_type": answer.agent_type,
         "confidence": round(response.confidence, 4),
+        "cache_age_s": response.cached_age_s,
+        "cache_similarity": response.cached_similarity,
         "model": response.model,
         "usage": asdict(response.usage),
         "timings": {**response.timings, "queue_ms": queue_ms},

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ragents.deployment.chat import ChatRequest, chunks, completion, model_card
-from ragents.deployment.http import current_request, parse, respond
+from ragents.deployment.http import current_request, entry_of, parse, respond
 from ragents.deployment.schemas import QueryRequest, ResumeRequest
 from ragents.deployment.sse import data_stream, event_stream, last_event_id
 from ragents.deployment.state import State
@@ -125,7 +125,7 @@ async def model(app: "App", request: Request) -> dict[str, Any]:
 
 async def cache_stats(app: "App", request: Request) -> dict[str, Any]:
     principal = current_request().principal
-    layers = app.cache.stats(tenant=None if principal.role == "admin" else principal.tenant)
+    layers = await app.cache.stats(tenant=None if principal.role == "admin" else principal.tenant)
     return {
         "backend": app.cache.backend,
         "since": datetime.fromtimestamp(app.cache.since, UTC).isoformat(),
@@ -154,6 +154,10 @@ async def get_document(app: "App", request: Request) -> dict[str, Any]:
 async def delete_document(app: "App", request: Request) -> dict[str, Any]:
     """The caches forget as well: their entries could no longer be found, but they would still be held."""
     principal = current_request().principal
+    if principal.role == "admin":
+        entry = entry_of(current_request(), "document.delete", request.path_params["document_id"])
+        await app.store.document(entry.target, principal=principal)  # what is not there is not deleted
+        await app.audit.record(entry)
     removed = await app.store.delete(request.path_params["document_id"], principal=principal)
     for layer in ("retrieval", "answer"):
         await app.cache.clear(layer, tenant=principal.tenant)

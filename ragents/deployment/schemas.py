@@ -6,8 +6,8 @@ from bentoml import IODescriptor
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 from starlette.requests import Request
 
-from ragents.deployment.admission import Priority
 from ragents.deployment.http import parse
+from ragents.deployment.rate_limiting.types import Priority
 from ragents.errors import RAGentsError
 from ragents.rag.filters import parse_filters
 from ragents.rag.types import Scalar
@@ -46,7 +46,7 @@ class Asking(ApiRequest):
         '{"gt" | "gte" | "lt" | "lte": x}; all must hold',
     )
     use_cache: bool = True
-    priority: Priority = "NORMAL"
+    priority: Annotated[Priority, Field(strict=False)] = Priority.NORMAL
     max_tokens: int | None = Field(default=None, ge=1, le=100_000)
 
     @field_validator("query")
@@ -145,6 +145,10 @@ class Answered(BaseModel):
     thread_id: str
     agent_type: str
     confidence: float
+    cache_age_s: float | None = Field(default=None, description="how old an answer from the cache is")
+    cache_similarity: float | None = Field(
+        default=None, description="of the question that a semantic hit was stored for, to this one"
+    )
     model: str
     usage: UsageOut
     timings: TimingsOut

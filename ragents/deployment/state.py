@@ -2,6 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from starlette.types import Scope
+
+from ragents.deployment.auth import principal_of
+from ragents.deployment.callers import Caller
 from ragents.errors import BackendUnavailable
 
 if TYPE_CHECKING:  # BentoML's parent process imports this, and needs none of the libraries behind them
@@ -25,6 +29,10 @@ class State:
     @property
     def started(self) -> bool:
         return self._open is not None
+
+    async def admit(self, scope: Scope) -> Caller:
+        """Who calls. While the service starts, only who would need no key gets so far as to be told."""
+        return await self.app.gate.admit(scope) if self.started else Caller(principal_of(scope))
 
     @property
     def app(self) -> "App":

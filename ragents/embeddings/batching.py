@@ -11,7 +11,7 @@ import numpy as np
 
 from ragents.embeddings.model_folder import Kind
 from ragents.embeddings.types import Vectors
-from ragents.errors import Overloaded
+from ragents.errors import Overloaded, RAGentsError
 
 PADDING_SHARE = 32
 """A call joins a batch that it pads by 1/32 of the largest batch at most. On two CPU cores a run costs 2.3 ms and
@@ -54,7 +54,8 @@ class Batcher(Generic[Item]):
     with it the ones of about its length. There is no timer: an idle model never waits for company.
 
     `max_queue` calls may wait, each for `timeout_s` at most; beyond either, Overloaded. A call that is cancelled
-    leaves the queue. When a batch fails, its calls run one by one: only the one that fails alone gets the error.
+    leaves the queue. When a batch fails, its calls run one by one: only the one that fails alone gets the error. An
+    error of ours (the encoder's process is down) is everybody's.
     """
 
     def __init__(
@@ -136,6 +137,10 @@ class Batcher(Generic[Item]):
         started = time.perf_counter()
         try:
             vectors = await self._in_thread([item for call in batch for item in call.items])
+        except RAGentsError as error:  # a neighbour that is down or busy is so for all of them
+            for call in batch:
+                _fail(call, error)
+            return
         except Exception as error:  # each library raises its own: no memory left, a broken driver
             if len(batch) == 1:
                 _fail(batch[0], error)

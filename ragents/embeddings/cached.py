@@ -62,6 +62,12 @@ class CachedEmbedder:
             known |= made
         return np.stack([known[key] for key in keys])
 
+    async def remember(self, texts: Sequence[str], vectors: Vectors) -> None:
+        """Vectors of documents that were computed elsewhere; those of another shape than the model's are left out."""
+        if vectors.shape == (len(texts), self.dimension):
+            keys = [self._key("document", text) for text in read_texts(texts)]
+            await self._cache.put_many(dict(zip(keys, vectors, strict=True)))
+
     async def _lookup(self, keys: list[str]) -> dict[str, Vectors]:
         """A vector of another shape than the model's is as good as none."""
         found = zip(keys, await self._cache.get_many(keys), strict=True)

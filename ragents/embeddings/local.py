@@ -114,13 +114,14 @@ class LocalEmbedder:
         return [len(each.ids) for each in encoder.tokenize(read_texts(texts), "document")]
 
     async def embed_query(self, text: str) -> Vectors:
-        vector: Vectors = (await self._embed([text], "query"))[0]
+        vector: Vectors = (await self.embed([text], "query"))[0]
         return vector
 
     async def embed_documents(self, texts: Sequence[str]) -> Vectors:
-        return await self._embed(texts, "document")
+        return await self.embed(texts, "document")
 
-    async def _embed(self, texts: Sequence[str], kind: Kind) -> Vectors:
+    async def embed(self, texts: Sequence[str], kind: Kind) -> Vectors:
+        """Questions or documents, (len(texts), dimension)."""
         tokenized = await self._tokenize(read_texts(texts), kind)
         encoder = self._opened()
         vectors = np.zeros((len(tokenized), encoder.dimension), np.float32)

@@ -37,7 +37,7 @@ class BertShape:
 
 def read_model_folder(path: Path) -> ModelFolder:
     """ConfigError when the model does something that the onnx backend cannot repeat."""
-    return ModelFolder(path, _read_pooling(path), _read_max_tokens(path), _read_prompts(path))
+    return ModelFolder(path, _read_pooling(path), read_max_tokens(path), _read_prompts(path))
 
 
 def read_bert_shape(path: Path, pooling: Pooling) -> BertShape:
@@ -100,7 +100,7 @@ def _pooling_mode(config: dict[str, Any]) -> str:
     return "+".join(chosen) or "mean"
 
 
-def _read_max_tokens(path: Path) -> int:
+def read_max_tokens(path: Path) -> int:
     """The stated limit, never beyond the positions that the model has."""
     positions = read_json(path / "config.json").get("max_position_embeddings") or DEFAULT_MAX_TOKENS
     stated = read_json(path / "sentence_bert_config.json").get("max_seq_length")

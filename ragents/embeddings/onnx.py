@@ -7,21 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from ragents.config import data_home
 from ragents.embeddings.cores import usable_cores
 from ragents.embeddings.graph_cache import cached_graph
 from ragents.embeddings.local import CPU_BATCH_TOKENS, Tokenized
 from ragents.embeddings.model_folder import Kind, ModelFolder, Pooling, read_bert_shape, read_model_folder
+from ragents.embeddings.pooling import pool, unit
+from ragents.embeddings.quantizing import int8_graph
+from ragents.embeddings.tokenizing import FolderTokenizer
 from ragents.embeddings.types import EmbeddingConfig, Vectors
 from ragents.embeddings.weights import check_weights, find_model
 from ragents.errors import ConfigError
 
 GRAPH_VERSION = 1
 """Part of the cached graph's recipe: raise it when bert_graph.py writes another graph for the same weights."""
-_TINY = np.float32(1e-12)
 
 
 class OnnxEncoder:
@@ -29,8 +29,8 @@ class OnnxEncoder:
 
     batch_tokens = CPU_BATCH_TOKENS
 
-    def __init__(self, folder: ModelFolder, session: onnxruntime.InferenceSession, tokenizer: Tokenizer) -> None:
-        self._folder, self._session, self._tokenizer = folder, session, tokenizer
+    def __init__(self, folder: ModelFolder, session: onnxruntime.InferenceSession) -> None:
+        self._folder, self._session, self._tokenizer = folder, session, FolderTokenizer(folder.path, folder.prompts)
         self._inputs = {each.name for each in session.get_inputs()}
         self._output = session.get_outputs()[0].name
         # A model's own graph may leave its output's shape open, so it is asked; this is the first run, too.
@@ -41,22 +41,22 @@ class OnnxEncoder:
         """Reads (at the first start: builds) the graph. ConfigError when the model cannot be used."""
         path = find_model(model)
         folder = read_model_folder(path)
-        graph = _find_graph(model, path, folder.pooling)
+        graph = find_graph(model, path, folder.pooling)
+        if config.precision == "int8":
+            graph = int8_graph(graph)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = config.threads or usable_cores()
         # Spinning threads would take the cores from Postgres and from the event loop between batches.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         try:
-            tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
             session = onnxruntime.InferenceSession(
                 graph if isinstance(graph, bytes) else str(graph), options, providers=["CPUExecutionProvider"]
             )
-            # The file says to cut and to pad at 128 tokens: texts are counted whole here, and padded per batch.
-            tokenizer.no_truncation()
-            tokenizer.no_padding()
-            return cls(folder, session, tokenizer)
-        except Exception as error:  # both libraries raise classes of their own that share no other base
+            return cls(folder, session)
+        except ConfigError:
+            raise
+        except Exception as error:  # onnxruntime raises classes of its own that share no other base
             raise ConfigError(f"rag.embedding_model = {model!r}: {path} cannot be loaded: {error}") from error
 
     @property
@@ -64,9 +64,7 @@ class OnnxEncoder:
         return self._folder.max_tokens
 
     def tokenize(self, texts: Sequence[str], kind: Kind) -> list[Tokenized]:
-        prompt = self._folder.prompts[kind]
-        encodings = self._tokenizer.encode_batch([prompt + text for text in texts])
-        return [Tokenized(text, encoding.ids) for text, encoding in zip(texts, encodings, strict=True)]
+        return self._tokenizer.tokenize(texts, kind)
 
     def encode(self, batch: Sequence[Tokenized], kind: Kind) -> Vectors:
         shape = len(batch), max(len(each.ids) for each in batch)
@@ -77,24 +75,10 @@ class OnnxEncoder:
         feed = {"input_ids": tokens, "attention_mask": mask, "token_type_ids": np.zeros(shape, np.int64)}
         feed = {name: value for name, value in feed.items() if name in self._inputs}
         (output,) = self._session.run([self._output], feed)
-        return _unit(pool(output, mask, self._folder.pooling) if output.ndim == 3 else output)
+        return unit(pool(output, mask, self._folder.pooling) if output.ndim == 3 else output)
 
 
-def pool(states: Vectors, mask: NDArray[np.int64], pooling: Pooling) -> Vectors:
-    """Token states (batch, tokens, hidden), as a model's own ONNX file gives them, to (batch, hidden)."""
-    if pooling == "cls":
-        return states[:, 0]
-    weights = mask[:, :, None].astype(np.float32)
-    mean = (states * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), _TINY)
-    return np.asarray(mean, np.float32)
-
-
-def _unit(vectors: Vectors) -> Vectors:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(lengths, _TINY), np.float32)
-
-
-def _find_graph(model: str, path: Path, pooling: Pooling) -> Path | bytes:
+def find_graph(model: str, path: Path, pooling: Pooling) -> Path | bytes:
     """The model's own ONNX file, else one that is built from its weights: a path, or bytes where no disk takes it."""
     own = path / "onnx" / "model.onnx"
     if own.is_file():

@@ -56,7 +56,7 @@ async def embed_together(group: Sequence[Prepared], embedder: Embedder) -> list[
 
 
 async def _embed(group: Sequence[Prepared], embedder: Embedder) -> list[Embedded]:
-    texts = [await asyncio.to_thread(_texts, each.document.title, each.chunks, embedder) for each in group]
+    texts = [await asyncio.to_thread(texts_to_embed, each.document.title, each.chunks, embedder) for each in group]
     known: dict[str, Vectors] = {}
     for each in group:
         if each.before is not None:
@@ -78,7 +78,7 @@ async def _still_true(before: StoredChunks, wanted: set[str], embedder: Embedder
     One of them is computed anew: if it is not what is stored, the texts or the weights were others then, and none is
     taken.
     """
-    texts = await asyncio.to_thread(_texts, before.title, before.chunks, embedder)
+    texts = await asyncio.to_thread(texts_to_embed, before.title, before.chunks, embedder)
     again = {text: vector for text, vector in zip(texts, before.vectors, strict=True) if text in wanted}
     if again:
         text, stored = next(iter(again.items()))
@@ -87,7 +87,7 @@ async def _still_true(before: StoredChunks, wanted: set[str], embedder: Embedder
     return again
 
 
-def _texts(title: str, chunks: Sequence[Chunk], embedder: Embedder) -> list[str]:
+def texts_to_embed(title: str, chunks: Sequence[Chunk], embedder: Embedder) -> list[str]:
     """Under the title where the encoder has room for it."""
     titled = [text_to_embed(title, chunk) for chunk in chunks]
     counts = embedder.count_tokens(titled)

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 
 from ragents.errors import DocumentError
 from ragents.ingestion.discover import Found
+from ragents.ingestion.worker import Worker
 from ragents.rag.chunking import Chunker
 from ragents.rag.loaders import LoadedDocument, LoadLimits, load
 from ragents.rag.types import Chunk, Document
@@ -52,17 +53,24 @@ class Loading:
     async def all(self, files: Sequence[Found]) -> None:
         waiting = iter(files)
 
-        async def loader() -> None:
-            for file in waiting:
-                await self._file(file)
+        async def loader(number: int) -> None:
+            worker = Worker(f"loader-{number}")
+            try:
+                for file in waiting:
+                    await self._file(file, worker)
+            finally:
+                worker.close()
 
         async with asyncio.TaskGroup() as loaders:
-            for _ in range(LOADERS):
-                loaders.create_task(loader())
+            for number in range(LOADERS):
+                loaders.create_task(loader(number))
 
-    async def _file(self, file: Found) -> None:
+    async def _file(self, file: Found, worker: Worker) -> None:
         try:
-            digest = await asyncio.to_thread(_digest, file.path)
+            digest = await self._timed(lambda: _digest(file.path), worker)
+        except TimeoutError:
+            self._timed_out(file.uri)
+            return
         except OSError as error:
             reason = DocumentError(file.uri, "unreadable", error.strerror or str(error))
             self._told.failed(reason, last_of_file=True)
@@ -74,12 +82,13 @@ class Loading:
         documents = load(file.path, uri=file.uri, limits=self._limits)
         last_uri = file.uri
         try:
-            while (loaded := await self._timed(lambda: next(documents, None))) is not None:
+            while (loaded := await self._timed(lambda: next(documents, None), worker)) is not None:
                 last_uri = loaded.uri
                 if isinstance(loaded, DocumentError):
                     self._told.failed(loaded)
                     continue
-                await self._document(loaded, self._hash(loaded.digest) if loaded.digest else content_hash, file)
+                loaded_hash = self._hash(loaded.digest) if loaded.digest else content_hash
+                await self._document(loaded, loaded_hash, file, worker)
         except DocumentError as error:
             self._told.failed(error, last_of_file=True)
         except (ValueError, ArithmeticError, LookupError, RecursionError, MemoryError) as error:
@@ -88,17 +97,20 @@ class Loading:
             detail = f"{type(error).__name__} while it was cut: {error}"[:200]
             self._told.failed(DocumentError(last_uri, "damaged", detail), last_of_file=True)
         except TimeoutError:
-            detail = f"not read within {self._limits.timeout_s:g} s"
-            self._told.failed(DocumentError(last_uri, "unreadable", detail), last_of_file=True)
+            self._timed_out(last_uri)
         else:
             self._told.file_done()
 
-    async def _document(self, loaded: LoadedDocument, content_hash: str, file: Found) -> None:
+    def _timed_out(self, uri: str) -> None:
+        detail = f"not read within {self._limits.timeout_s:g} s"
+        self._told.failed(DocumentError(uri, "unreadable", detail), last_of_file=True)
+
+    async def _document(self, loaded: LoadedDocument, content_hash: str, file: Found, worker: Worker) -> None:
         if self._known.get(loaded.uri) == content_hash:
             self._told.unchanged(loaded.uri, last_of_file=False)
             return
         try:
-            chunks = await self._timed(lambda: self._cut(loaded))
+            chunks = await self._timed(lambda: self._cut(loaded), worker)
         except DocumentError as error:
             if loaded.digest is None:
                 raise
@@ -122,12 +134,11 @@ class Loading:
                 raise DocumentError(loaded.uri, "too_large", f"more than {MAX_CHUNKS_PER_DOCUMENT} chunks")
         return chunks
 
-    async def _timed(self, work: Callable[[], T]) -> T:
-        """In a thread, within the time for one document. A thread that hangs cannot be ended; it is left behind."""
+    async def _timed(self, work: Callable[[], T], worker: Worker) -> T:
+        """In the worker's thread, within the time for one document."""
         started = time.perf_counter()
         try:
-            async with asyncio.timeout(self._limits.timeout_s):
-                return await asyncio.to_thread(work)
+            return await worker.run(work, timeout_s=self._limits.timeout_s)
         finally:
             self._told.worked("load", time.perf_counter() - started)
 

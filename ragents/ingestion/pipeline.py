@@ -13,6 +13,7 @@ from ragents.ingestion.discover import Found, discover
 from ragents.ingestion.embedding import EMBED_CHUNKS, Embedded, Prepared, embed_together
 from ragents.ingestion.loading import Loading
 from ragents.ingestion.pipe import Pipe
+from ragents.ingestion.sentences import embed_sentences
 from ragents.ingestion.types import Failure, IngestReport, OnProgress, Outcome, Progress
 from ragents.principal import ANONYMOUS, Principal
 from ragents.rag.chunking import Chunker, create_chunker
@@ -36,11 +37,13 @@ async def ingest(
     principal: Principal = ANONYMOUS,
     limits: LoadLimits | None = None,
     on_progress: OnProgress | None = None,
+    force: bool = False,
 ) -> IngestReport:
     """Take files and directories. A bad document is named in the report and the run goes on.
 
     Unchanged documents (content, model, chunk sizes) are skipped before they are read, and of a changed one the chunks
-    that come again keep their vectors. Raises InputError for a path that is not there, Conflict for a collection of
+    that come again keep their vectors. With `force` all are read and embedded again; one that cannot be read any more
+    stays as it was. Raises InputError for a path that is not there, Conflict for a collection of
     another model, StoreUnavailable; what was stored until then stays, whole documents only.
     """
     run = _Run(
@@ -50,6 +53,7 @@ async def ingest(
         collection=collection or (config or RAGConfig()).collection,
         principal=principal,
         on_progress=on_progress,
+        force=force,
     )
     return await run.all(paths, limits or LoadLimits())
 
@@ -66,9 +70,10 @@ class _Run:
         collection: str,
         principal: Principal,
         on_progress: OnProgress | None,
+        force: bool,
     ) -> None:
         self._store, self._embedder, self._config, self._principal = store, embedder, config, principal
-        self._collection, self._on_progress = collection, on_progress
+        self._collection, self._on_progress, self._force = collection, on_progress, force
         self._report = IngestReport()
         self._files_done = 0
         self._known: dict[str, str] = {}
@@ -80,7 +85,8 @@ class _Run:
         files, self._report.skipped = await asyncio.to_thread(discover, paths)
         self._report.files = len(files)
         await self._check_model()
-        self._known = await self._store.content_hashes(principal=self._principal, collection=self._collection)
+        if not self._force:
+            self._known = await self._store.content_hashes(principal=self._principal, collection=self._collection)
         async with self._store.bulk(principal=self._principal, collection=self._collection):
             try:
                 async with asyncio.TaskGroup() as stages:
@@ -90,8 +96,15 @@ class _Run:
             except* RAGentsError as group:
                 # What ends a run (the store is gone) is one error, whichever stages met it.
                 raise group.exceptions[0] from None
+        if self._config.sentence_vectors:
+            await self._embed_sentences()
         self._report.seconds = time.perf_counter() - started
         return self._report
+
+    async def _embed_sentences(self) -> None:
+        started = time.perf_counter()
+        await embed_sentences(self._store, self._embedder, principal=self._principal, collection=self._collection)
+        self._report.stage_s["sentences"] = time.perf_counter() - started
 
     async def _check_model(self) -> None:
         """Before anything is read: every document would fail alike."""
@@ -102,7 +115,8 @@ class _Run:
         if stored.embedding_model != self._embedder.model:
             raise Conflict(
                 f"collection {self._collection!r} was made with {stored.embedding_model!r}, and the encoder is "
-                f"{self._embedder.model!r}; use another --collection, or set rag.embedding_model to the first"
+                f"{self._embedder.model!r}; move it with `ragents reembed`, use another --collection, or set "
+                "rag.embedding_model to the first"
             )
 
     async def _load_all(self, files: Sequence[Found], limits: LoadLimits) -> None:
@@ -170,6 +184,7 @@ class _Run:
                 principal=self._principal,
                 collection=self._collection,
                 embedding_model=self._embedder.model,
+                force=self._force,
             )
         except (Conflict, InputError) as error:
             self.failed(error, uri=document.uri)

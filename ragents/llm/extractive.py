@@ -62,11 +62,16 @@ class ExtractiveChatModel(BaseChatModel):
         candidates = _candidates(question, passages)
         if not candidates:
             return passages[0].text.strip() + f" [{passages[0].marker}]" if passages else ""
-        vectors = await self.embed([question, *(sentence for sentence, _ in candidates)])
+        vectors = at_half_precision(await self.embed([question, *(sentence for sentence, _ in candidates)]))
         similarity = vectors[1:] @ vectors[0]
         chosen = _choose(similarity)
         # In the order of the passages, which reads better than the order of the scores.
         return " ".join(f"{candidates[i][0]} [{candidates[i][1]}]" for i in sorted(chosen))
+
+
+def at_half_precision(vectors: Vectors) -> Vectors:
+    """As stored ones are: an answer must not depend on whether its sentences were embedded before."""
+    return vectors.astype(np.float16).astype(np.float32)
 
 
 def extractive_client(embed: EmbedTexts) -> LLMClient:

@@ -9,7 +9,7 @@ from semantic_text_splitter import TextSplitter
 
 from ragents.config.rag_config import RAGConfig
 from ragents.embeddings.types import Embedder, Vectors
-from ragents.errors import InputError
+from ragents.errors import Conflict, InputError
 from ragents.llm.asked import asked_by
 from ragents.llm.client import LLMClient
 from ragents.llm.types import Usage
@@ -20,6 +20,7 @@ from ragents.rag.confidence import confidence_of
 from ragents.rag.filters import Filters
 from ragents.rag.query import Found, fuse_lists, plan_queries, search_all
 from ragents.rag.rerank import Reranking
+from ragents.rag.sentence_vectors import recall_sentences
 from ragents.rag.store.types import SearchQuery, VectorStore
 from ragents.rag.types import RAGResponse, Source
 from ragents.rag.windows import widen
@@ -113,6 +114,8 @@ class RAGEngine:
             rerank_started = time.perf_counter()
             sources, left_out = await self.reranking.best(text, sources, top_k)
             timings["rerank_ms"] = _ms_since(rerank_started)
+        if self.config.sentence_vectors and self.llm is not None and self.llm.extractive:
+            await recall_sentences(sources, store=self.store, embedder=self.embedder, principal=principal)
         confidence = confidence_of(text, sources)  # of what was found, not of what stands around it
         if self.config.neighbours:
             sources = await self._widened(sources, timings, principal=principal)
@@ -131,8 +134,17 @@ class RAGEngine:
     async def scope(
         self, *, principal: Principal, collection: str | None = None, filters: Filters | None = None
     ) -> CacheScope:
-        """What a cached result of this collection depends on, as it is now. NotFound for an unknown collection."""
+        """What a cached result of this collection depends on, as it is now.
+
+        NotFound for an unknown collection, Conflict for one of another model than the encoder's.
+        """
         stored = await self.store.collection(collection or self.config.collection, principal=principal)
+        if stored.embedding_model != self.embedder.model:
+            raise Conflict(
+                f"collection {stored.name!r} was made with {stored.embedding_model!r}, and the encoder is "
+                f"{self.embedder.model!r}; set rag.embedding_model to the first, or move the collection to the second "
+                "with `ragents reembed`"
+            )
         return CacheScope(
             tenant=principal.tenant,
             collection=stored.name,

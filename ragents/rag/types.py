@@ -130,5 +130,8 @@ class RAGResponse:
     usage: Usage = field(default_factory=Usage)
     timings: Timings = field(default_factory=dict)
     cached: CacheLayer | None = None
+    cached_age_s: float | None = None
+    cached_similarity: float | None = None
+    """of the question that a semantic hit was stored for, to this one"""
     notes: tuple[str, ...] = ()
     """What was done differently from what one would expect: a question searched in parts, a step left out."""

@@ -2,15 +2,23 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
 
 import numpy as np
 import pytest
 
-from ragents.embeddings import Embedder, EmbeddingConfig, Vectors, open_embedder
+from ragents.embeddings import Embedder, EmbeddingConfig, EncoderService, Vectors, open_embedder
 from ragents.embeddings.cached import CachedEmbedder
 from ragents.errors import InputError, TextTooLong
+from tests.encoder_server import serve
 
-BACKENDS = ["hashing", "onnx", "cached onnx", pytest.param("sentence_transformers", marks=pytest.mark.extras)]
+BACKENDS = [
+    "hashing",
+    "onnx",
+    "cached onnx",
+    "service",
+    pytest.param("sentence_transformers", marks=pytest.mark.extras),
+]
 TEXTS = ["The cat sits on the mat.", "Postgres stores rows.", "A kitten rests.", "", "  ", "ünï 🙂 \ud800", "x " * 200]
 LONG = "word " * 5_000
 
@@ -31,7 +39,20 @@ async def embedder(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
     backend = request.param.removeprefix("cached ")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAGENTS_HOME", str(tmp_path_factory.getbasetemp() / "ragents-home"))
-        async with open_embedder(EmbeddingConfig(backend=backend)) as opened:
+        async with AsyncExitStack() as stack:
+            config, service = EmbeddingConfig(), None
+            match backend:
+                case "service":
+                    path = tmp_path_factory.getbasetemp() / "encoder.sock"
+                    server = stack.enter_context(contextmanager(serve)(socket_path=path))
+                    service = EncoderService(server.url)
+                case "openai" | "tei":
+                    server = stack.enter_context(contextmanager(serve)())
+                    url = server.url + ("/v1" if backend == "openai" else "")
+                    config = EmbeddingConfig(backend=backend, base_url=url)
+                case _:
+                    config = EmbeddingConfig(backend=backend)
+            opened = await stack.enter_async_context(open_embedder(config, service=service))
             yield CachedEmbedder(opened, DictCache()) if "cached" in request.param else opened
 
 

@@ -110,6 +110,23 @@ async def test_names_that_no_index_could_hold_are_input_errors(
     assert await store.count(principal=principal) == 0
 
 
+async def test_an_equal_hash_changes_nothing_unless_it_is_forced(store: VectorStore, principal: Principal) -> None:
+    outcomes = []
+    for text, force in (("first text", False), ("second text", False), ("third text", True)):
+        stored = await store.upsert(
+            Document("a.md", "a", "md", "one hash"),
+            [Chunk(0, text, 0, len(text))],
+            await EMBEDDER.embed_documents([text]),
+            principal=principal,
+            collection="default",
+            embedding_model=EMBEDDER.model,
+            force=force,
+        )
+        outcomes.append((stored.outcome, stored.version))
+    assert outcomes == [("created", 1), ("unchanged", 1), ("replaced", 2)]
+    assert [source.text for source in await find(store, "text", principal=principal)] == ["third text"]
+
+
 async def test_what_was_stored_is_found_with_all_its_fields(store: VectorStore, principal: Principal) -> None:
     stored = await put(store, "a.md", ["the cat sleeps", "the dog barks"], principal=principal, metadata={"year": 2024})
     (best, _) = await find(store, "cat sleeps", principal=principal)

@@ -12,7 +12,7 @@ from tests.doubles import add_document
 QUESTION = {"query": "Where does adaptive batching sit?"}
 FIELDS = {
     *("answer", "sources", "citations", "thread_id", "agent_type", "confidence", "cached", "model", "usage"),
-    *("timings", "latency_ms", "request_id", "notes", "pending"),
+    *("timings", "latency_ms", "request_id", "notes", "pending", "cache_age_s", "cache_similarity"),
 }
 
 
@@ -146,7 +146,7 @@ async def test_health_names_each_component(client: httpx.AsyncClient) -> None:
     response = await client.get("/health")
     body = response.json()
     assert (response.status_code, body["status"]) == (200, "ok")
-    assert set(body["components"]) == {"store", "cache", "checkpointer", "llm", "encoder"}
+    assert set(body["components"]) == {"store", "cache", "checkpointer", "llm", "encoder", "limits"}
 
 
 async def test_health_tells_a_needed_component_from_another(
@@ -205,7 +205,8 @@ async def test_the_openapi_page_knows_the_routes(client: httpx.AsyncClient) -> N
 
 
 async def test_a_question_that_waits_goes_by_priority() -> None:
-    from ragents.deployment.admission import Admission, Priority
+    from ragents.deployment.admission import Admission
+    from ragents.deployment.rate_limiting import Priority
 
     admission = Admission(max_in_flight=1, max_queue=10, queue_timeout_s=5)
     order: list[str] = []

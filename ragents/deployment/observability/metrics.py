@@ -1,17 +1,22 @@
 """The metrics of /metrics. Made after BentoML has named its directory for several workers, not at import."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from ragents.agents.types import AgentAnswer
+from ragents.deployment.rate_limiting.types import Priority
 from ragents.embeddings import EncodedBatch
 from ragents.llm.failures import Kind
 from ragents.rag.cache import RAGCache
-from ragents.rag.cache.types import Layer, LayerStats
+from ragents.rag.cache.cache import LayerCounts
+from ragents.rag.cache.types import Layer
 
+LOOK_S = 5.0
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 STAGES = {"queue_ms": "queue", "embed_ms": "embed", "retrieve_ms": "retrieve", "generate_ms": "generate"}
@@ -34,14 +39,21 @@ class Metrics:
         )
         self._queue_wait = Histogram("rag_queue_wait_seconds", "Wait for admission", buckets=SECONDS)
         self._in_flight = Gauge("rag_in_flight", "Questions being answered", multiprocess_mode="livesum")
-        self._queue = Gauge("rag_queue_depth", "Questions waiting", multiprocess_mode="livesum")
+        self._queue = Gauge("rag_queue_depth", "Questions waiting", ["priority"], multiprocess_mode="livesum")
+        self._limited = Counter("rag_rate_limited_total", "Questions refused with 429", ["reason"])
+        self._local_share = Gauge(
+            "rag_rate_limit_local_share",
+            "1 while Redis is away and a share of the limits applies",
+            multiprocess_mode="livemax",
+        )
         self._tokens = Counter("rag_tokens_total", "Tokens by model", ["model", "kind"])
         self._cost = Counter("rag_cost_usd_total", "What answers cost, in US dollars", ["model"])
         self._errors = Counter("rag_llm_errors_total", "Failed calls of models", ["kind"])
         self._hits = Counter("rag_cache_hits_total", "Cache hits", ["layer"])
         self._misses = Counter("rag_cache_misses_total", "Cache misses", ["layer"])
         self._evictions = Counter("rag_cache_evictions_total", "Entries evicted", ["layer"])
-        self._bytes = Gauge("rag_cache_bytes", "Bytes held", ["layer"], multiprocess_mode="livesum")
+        self._bytes = Gauge("rag_cache_bytes", "Bytes held", ["layer"], multiprocess_mode="mostrecent")
+        self._cache_up = Gauge("rag_cache_up", "Whether the cache works in full", multiprocess_mode="livemin")
         self._hit_rate = Gauge("rag_cache_hit_rate", "Hits / look-ups, 0..1", ["layer"], multiprocess_mode="mostrecent")
         self._chunks = Counter("rag_ingested_chunks_total", "Chunks stored")
         self._batch_size = Histogram(
@@ -49,24 +61,31 @@ class Metrics:
         )
         self._batch_wait = Histogram("rag_encoder_wait_seconds", "Wait for the encoder", ["kind"], buckets=SECONDS)
         self._batch_run = Histogram("rag_encoder_run_seconds", "One run of the encoder", ["kind"], buckets=SECONDS)
-        self._seen: dict[Layer, LayerStats] = {}
+        self._seen: dict[Layer, LayerCounts] = {}
+        self._looked_at = float("-inf")
 
     @contextmanager
     def query(self, agent_type: str, known: Mapping[str, object]) -> Iterator["Outcome"]:
         """Counts one question, however it ends."""
         outcome = Outcome(agent_type if agent_type in known else "unknown")
-        self._in_flight.inc()
         try:
             yield outcome
             outcome.status = "ok"
         finally:
-            self._in_flight.dec()
             self._queries.labels(outcome.agent_type, outcome.status, outcome.cached).inc()
             if outcome.answer is not None:
                 self._answered(outcome.answer, outcome)
 
-    def queued(self, waiting: int) -> None:
-        self._queue.set(waiting)
+    def admission(self, in_flight: int, waiting: Mapping[Priority, int]) -> None:
+        self._in_flight.set(in_flight)
+        for priority, questions in waiting.items():
+            self._queue.labels(priority.value).set(questions)
+
+    def limited(self, reason: str) -> None:
+        self._limited.labels(reason).inc()
+
+    def local_share(self, applies: bool) -> None:
+        self._local_share.set(applies)
 
     def ingested(self, chunks: int) -> None:
         self._chunks.inc(chunks)
@@ -81,16 +100,20 @@ class Metrics:
         """One call, whether or not a retry or a fallback made it good."""
         self._errors.labels(kind).inc()
 
-    def observe_cache(self, cache: RAGCache) -> None:
-        """The cache counts by itself; what came since the last time is added here."""
-        for layer, now in cache.stats().items():
-            before = self._seen.get(layer, LayerStats())
-            self._hits.labels(layer).inc(max(0, now.hits - before.hits))
-            self._misses.labels(layer).inc(max(0, now.misses - before.misses))
-            self._evictions.labels(layer).inc(max(0, now.evictions - before.evictions))
-            self._bytes.labels(layer).set(now.bytes)
-            self._hit_rate.labels(layer).set(now.hit_rate)
-            self._seen[layer] = now
+    async def observe_cache(self, cache: RAGCache) -> None:
+        """The cache counts by itself; what came since the last time is added here. Bytes are looked up now and then."""
+        for layer, now in cache.counted.items():
+            before = self._seen.get(layer, LayerCounts())
+            self._hits.labels(layer).inc(now.hits - before.hits)
+            self._misses.labels(layer).inc(now.misses - before.misses)
+            self._evictions.labels(layer).inc(now.evictions - before.evictions)
+            self._seen[layer] = replace(now)
+        self._cache_up.set(cache.state is None)
+        if time.monotonic() - self._looked_at > LOOK_S:
+            self._looked_at = time.monotonic()
+            for layer, stats in (await cache.stats()).items():
+                self._bytes.labels(layer).set(stats.bytes)
+                self._hit_rate.labels(layer).set(stats.hit_rate)
 
     def _answered(self, answer: AgentAnswer, outcome: "Outcome") -> None:
         response = answer.response

@@ -1,11 +1,11 @@
 """The in-process cache: least recently used out first, within a budget of bytes."""
 
 import time
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ragents.rag.cache.types import CacheUsage
+from ragents.rag.cache.types import CacheUsage, Held
 
 ENTRY_OVERHEAD_BYTES = 300
 """Key, record and dict slot of one entry, measured with tracemalloc on CPython 3.11 (64-byte keys)."""
@@ -14,8 +14,8 @@ ENTRY_OVERHEAD_BYTES = 300
 @dataclass(slots=True)
 class _Entry:
     value: bytes
+    stored_at: float
     expires_at: float
-    group: str
 
     @property
     def size(self) -> int:
@@ -23,39 +23,39 @@ class _Entry:
 
 
 class MemoryCache:
-    """A CacheBackend for one event loop. What stands before a key's last ":" is the group that usage is counted by."""
+    """A CacheBackend for one event loop."""
 
     def __init__(self, max_bytes: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._max_bytes = max_bytes
         self._clock = clock
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
-        self._usage: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])  # entries, bytes, evictions
+        self._usage: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._holders: dict[str, tuple[str, float]] = {}
         self._bytes = 0
 
-    async def get(self, key: str) -> bytes | None:
-        entry = self._entries.get(key)
-        if entry is None:
-            return None
-        if entry.expires_at <= self._clock():
-            self._remove(key)
-            return None
-        self._entries.move_to_end(key)
-        return entry.value
+    async def get_many(self, keys: Sequence[str]) -> list[Held | None]:
+        return [self._get(key) for key in keys]
 
-    async def set(self, key: str, value: bytes, ttl_s: float) -> None:
+    async def set(self, key: str, value: bytes, ttl_s: float) -> list[str]:
         self._remove(key)
-        entry = _Entry(value, self._clock() + ttl_s, key.rpartition(":")[0])
+        now = self._clock()
+        entry = _Entry(value, now, now + ttl_s)
         if ttl_s <= 0 or entry.size > self._max_bytes:
-            return
+            return []
         self._entries[key] = entry
-        self._count(entry, +1)
+        self._account(key, entry, +1)
+        dropped = []
         while self._bytes > self._max_bytes:
             oldest = next(iter(self._entries))
-            self._usage[self._entries[oldest].group][2] += 1
+            self._count(oldest, "evictions")
             self._remove(oldest)
+            dropped.append(oldest)
+        return dropped
 
-    async def delete(self, key: str) -> bool:
-        return self._remove(key)
+    async def reject(self, key: str) -> None:
+        self._count(key, "hits", -1)
+        self._count(key, "misses")
+        self._remove(key)
 
     async def clear(self, prefix: str = "") -> int:
         doomed = [key for key in self._entries if key.startswith(prefix)]
@@ -63,21 +63,51 @@ class MemoryCache:
             self._remove(key)
         return len(doomed)
 
-    def usage(self, prefix: str = "") -> CacheUsage:
-        groups = [counts for group, counts in self._usage.items() if f"{group}:".startswith(prefix)]
-        return CacheUsage(*(sum(column) for column in zip(*groups, strict=True))) if groups else CacheUsage()
+    async def usage(self, group: str = "") -> CacheUsage:
+        return CacheUsage(**self._usage[group]) if group in self._usage else CacheUsage()
+
+    async def take(self, name: str, owner: str, ttl_s: float) -> bool:
+        now = self._clock()
+        holder, until = self._holders.get(name, (owner, now))
+        if holder != owner and until > now:
+            return False
+        self._holders = {each: held for each, held in self._holders.items() if held[1] > now}
+        self._holders[name] = (owner, now + ttl_s)
+        return True
+
+    async def give(self, name: str, owner: str) -> None:
+        if self._holders.get(name, ("", 0.0))[0] == owner:
+            del self._holders[name]
+
+    @property
+    def state(self) -> str | None:
+        return None
 
     async def close(self) -> None:
         await self.clear()
 
-    def _remove(self, key: str) -> bool:
+    def _get(self, key: str) -> Held | None:
+        entry, now = self._entries.get(key), self._clock()
+        if entry is not None and entry.expires_at <= now:
+            self._remove(key)
+            entry = None
+        self._count(key, "misses" if entry is None else "hits")
+        if entry is None:
+            return None
+        self._entries.move_to_end(key)
+        return Held(entry.value, age_s=now - entry.stored_at, left_s=entry.expires_at - now)
+
+    def _remove(self, key: str) -> None:
         entry = self._entries.pop(key, None)
         if entry is not None:
-            self._count(entry, -1)
-        return entry is not None
+            self._account(key, entry, -1)
 
-    def _count(self, entry: _Entry, sign: int) -> None:
-        counts = self._usage[entry.group]
-        counts[0] += sign
-        counts[1] += sign * entry.size
+    def _account(self, key: str, entry: _Entry, sign: int) -> None:
+        self._count(key, "entries", sign)
+        self._count(key, "bytes", sign * entry.size)
         self._bytes += sign * entry.size
+
+    def _count(self, key: str, what: str, by: int = 1) -> None:
+        group = key.rpartition(":")[0]
+        for each in (group, group.partition(":")[0]):
+            self._usage[each][what] += by

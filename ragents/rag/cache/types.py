@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from ragents.config.base import Config
 
@@ -15,9 +15,22 @@ LAYERS: tuple[Layer, ...] = ("embedding", "retrieval", "query_rewrite", "answer"
 
 
 class CacheConfig(Config):
-    """Times to live in seconds; 0 switches a layer off. The budget is for all layers of one process together."""
+    """Times to live in seconds; 0 switches a layer off. The budget is for all layers together: of one process in
+    memory, of all that share it on Redis.
+    """
 
-    backend: Literal["memory"] = "memory"
+    backend: Literal["memory", "redis"] = "memory"
+    redis_url: SecretStr = SecretStr("redis://localhost:6379/0")
+    namespace: str = Field(
+        default="ragents", pattern=r"^[A-Za-z0-9_-]{1,40}$", description="what Redis keys begin with"
+    )
+    timeout_s: float = Field(
+        default=0.05, gt=0, description="what a request waits for its caches, all look-ups together"
+    )
+    retry_s: float = Field(default=1.0, gt=0, description="how often a Redis that is away is looked for")
+    refresh_share: float = Field(
+        default=0.1, ge=0, lt=1, description="in this last share of an answer's time one question is answered afresh"
+    )
     embedding_ttl: float = Field(default=86_400, ge=0)
     retrieval_ttl: float = Field(default=3_600, ge=0)
     query_rewrite_ttl: float = Field(default=7_200, ge=0)
@@ -42,7 +55,8 @@ class CacheConfig(Config):
 class CacheScope:
     """Everything besides the question that an entry depends on: two scopes that differ never share an entry.
 
-    `epoch` is the collection's: any change of it moves the epoch on, so what was cached before is never found again.
+    `access` is a digest of what the caller may see, where that is less than the tenant's all. `epoch` is the
+    collection's: any change of it moves the epoch on, so what was cached before is never found again.
     """
 
     tenant: str = ""
@@ -50,39 +64,74 @@ class CacheScope:
     epoch: int = 0
     model: str = ""
     parameters: Mapping[str, object] = field(default_factory=dict)
+    access: str = ""
 
     def key(self, layer: Layer, text: str) -> str:
         """`parameters` must be JSON values; canonical JSON keeps ("ab", "c") and ("a", "bc") apart."""
-        parts = [layer, self.tenant, self.collection, self.epoch, self.model, dict(self.parameters), text]
+        parts = [layer, self.tenant, self.access, self.collection, self.epoch, self.model, dict(self.parameters), text]
         canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-class CacheBackend(Protocol):
-    """Bytes by key. A backend may forget at any time; it never returns what has expired."""
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An entry's value, how old it is, and how long it still lives."""
 
-    async def get(self, key: str) -> bytes | None: ...
-
-    async def set(self, key: str, value: bytes, ttl_s: float) -> None: ...
-
-    async def delete(self, key: str) -> bool: ...
-
-    async def clear(self, prefix: str = "") -> int:
-        """Remove the keys that begin with `prefix`; how many there were."""
-        ...
-
-    def usage(self, prefix: str = "") -> "CacheUsage":
-        """Entries and bytes held now, evictions so far, of the keys that begin with `prefix`."""
-        ...
-
-    async def close(self) -> None: ...
+    value: bytes
+    age_s: float
+    left_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class CacheUsage:
+    """Look-ups and evictions so far; entries and bytes held now."""
+
+    hits: int = 0
+    misses: int = 0
     entries: int = 0
     bytes: int = 0
     evictions: int = 0
+
+
+class CacheBackend(Protocol):
+    """Bytes by key, within a budget. A key is "layer:owner:digest"; usage is counted by "layer:owner" and by "layer".
+
+    A backend may forget at any time; it never returns what has expired. But for `clear` no method raises: what is
+    broken has forgotten everything.
+    """
+
+    async def get_many(self, keys: Sequence[str]) -> list[Held | None]:
+        """In the order of the keys; each counts as a hit or a miss."""
+        ...
+
+    async def set(self, key: str, value: bytes, ttl_s: float) -> list[str]:
+        """The keys that were dropped for the budget."""
+        ...
+
+    async def reject(self, key: str) -> None:
+        """What was got cannot be read: it goes, and its hit becomes a miss."""
+        ...
+
+    async def clear(self, prefix: str = "") -> int:
+        """Remove the keys that begin with `prefix`; how many there were. BackendUnavailable when it cannot."""
+        ...
+
+    async def usage(self, group: str = "") -> CacheUsage: ...
+
+    async def take(self, name: str, owner: str, ttl_s: float) -> bool:
+        """Hold a name, or go on holding it, for `ttl_s`. False while another owner holds it."""
+        ...
+
+    async def give(self, name: str, owner: str) -> None:
+        """Let a name go, if it is the owner's."""
+        ...
+
+    @property
+    def state(self) -> str | None:
+        """What does not work, for people; None when all does."""
+        ...
+
+    async def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

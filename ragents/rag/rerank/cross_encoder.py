@@ -1,11 +1,14 @@
 """A cross-encoder of sentence-transformers (torch), in this process."""
 
 import asyncio
-import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
-from ragents.errors import ConfigError, MissingExtra, RerankerUnavailable
+import numpy as np
+
+from ragents.embeddings.batching import Batcher
+from ragents.embeddings.local import split_into_batches
+from ragents.embeddings.types import Vectors
+from ragents.errors import ConfigError, MissingExtra, Overloaded, RerankerUnavailable
 from ragents.rag.rerank.types import RerankConfig
 
 try:
@@ -14,16 +17,23 @@ try:
 except ImportError as error:
     raise MissingExtra("cross_encoder", extra="torch") from error
 
-BATCH = 16
+CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 2_048, 16_384
+CHARACTERS_PER_TOKEN, SPECIAL_TOKENS = 4, 3
+"""Lengths are estimated, for the order of pairs alone: the tokenizer belongs to the thread that computes."""
+MAX_QUEUE, MAX_WAIT_S = 1_000, 60.0
+
+Pair = tuple[str, str]
 
 
 class CrossEncoderReranker:
-    """Made by `load`. One call runs at a time; what is late when its turn comes is not computed any more."""
+    """Made by `load`. Pairs of questions that come together share batches; what is given up leaves the queue."""
 
     def __init__(self, encoder: CrossEncoder, model: str) -> None:
-        self._encoder = encoder
-        self._model = model
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="reranker")
+        self._encoder, self._model = encoder, model
+        self._batch_tokens = CPU_BATCH_TOKENS if encoder.device.type == "cpu" else GPU_BATCH_TOKENS
+        self._batcher: Batcher[Pair] = Batcher(
+            "document", self._scores, batch_tokens=self._batch_tokens, max_queue=MAX_QUEUE, timeout_s=MAX_WAIT_S
+        )
 
     @classmethod
     def load(cls, config: RerankConfig) -> "CrossEncoderReranker":
@@ -48,24 +58,25 @@ class CrossEncoderReranker:
         return self._model
 
     async def rerank(self, query: str, texts: Sequence[str]) -> list[float]:
-        given_up = threading.Event()
+        pairs = [(query, text) for text in texts]
+        lengths = [(len(query) + len(text)) // CHARACTERS_PER_TOKEN + SPECIAL_TOKENS for text in texts]
+        batches = list(split_into_batches(lengths, batch_tokens=self._batch_tokens))
+        scores = np.zeros(len(pairs), np.float32)
         try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._thread, self._scores, query, list(texts), given_up
-            )
-        except Exception as error:  # torch raises what it likes: no memory left on the device, a broken driver
-            raise RerankerUnavailable(f"it failed ({type(error).__name__})") from error
-        finally:
-            given_up.set()
+            async with asyncio.TaskGroup() as group:
+                for batch in batches:
+                    group.create_task(self._fill(scores, batch, pairs, longest=lengths[batch[0]]))
+        except ExceptionGroup as errors:  # torch raises what it likes: no memory left on the device, a broken driver
+            first = errors.exceptions[0]
+            detail = "it has too much to do" if isinstance(first, Overloaded) else f"it failed ({type(first).__name__})"
+            raise RerankerUnavailable(detail) from errors
+        return scores.tolist()
 
     async def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        await self._batcher.close()
 
-    def _scores(self, query: str, texts: Sequence[str], given_up: threading.Event) -> list[float]:
-        scores: list[float] = []
-        for start in range(0, len(texts), BATCH):
-            if given_up.is_set():
-                return []
-            pairs = [(query, text) for text in texts[start : start + BATCH]]
-            scores += self._encoder.predict(pairs, batch_size=BATCH, show_progress_bar=False).tolist()
-        return scores
+    async def _fill(self, scores: Vectors, batch: list[int], pairs: Sequence[Pair], *, longest: int) -> None:
+        scores[batch] = await self._batcher.encode([pairs[n] for n in batch], longest=longest)
+
+    def _scores(self, pairs: list[Pair]) -> Vectors:
+        return np.asarray(self._encoder.predict(pairs, batch_size=len(pairs), show_progress_bar=False), np.float32)

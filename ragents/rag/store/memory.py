@@ -57,6 +57,8 @@ class MemoryVectorStore:
     def __init__(self, *, max_chunks: int = MAX_CHUNKS) -> None:
         self._tenants: dict[str, dict[str, _Collection]] = {}
         self._max_chunks = max_chunks
+        self.sentences = None
+        self.move = None
 
     async def upsert(
         self,
@@ -67,6 +69,7 @@ class MemoryVectorStore:
         principal: Principal,
         collection: str,
         embedding_model: str,
+        force: bool = False,
     ) -> Upserted:
         if len(chunks) != len(embeddings):
             raise ValueError(f"{len(chunks)} chunks and {len(embeddings)} embeddings")
@@ -75,7 +78,7 @@ class MemoryVectorStore:
         stored = self._collection_for(principal.tenant, collection, embedding_model, embeddings.shape[1])
         uri = clean(document.uri)
         old = next((each for each in stored.documents.values() if each.uri == uri), None)
-        if old is not None and old.content_hash == document.content_hash:
+        if old is not None and old.content_hash == document.content_hash and not force:
             return Upserted(old.id, old.version, "unchanged", old.chunks)
         self._check_room(len(chunks))
         document_id, version = (old.id, old.version + 1) if old else (str(uuid.uuid4()), 1)

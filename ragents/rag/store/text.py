@@ -26,5 +26,6 @@ def unknown_collection(name: str) -> NotFound:
 def other_model(name: str, model: str, dimension: int, new_model: str, new_dimension: int) -> Conflict:
     return Conflict(
         f"collection {name!r} holds vectors of {model!r} ({dimension} dimensions), not of {new_model!r} "
-        f"({new_dimension}); use another collection, or set rag.embedding_model to the one it was made with"
+        f"({new_dimension}); move it with `ragents reembed`, use another collection, or set rag.embedding_model to the "
+        "one it was made with"
     )

@@ -11,6 +11,7 @@ from ragents.config.base import Config
 from ragents.embeddings.types import Vectors
 from ragents.principal import Principal
 from ragents.rag.filters import Filters
+from ragents.rag.store.optional import Move, SentenceVectors
 from ragents.rag.types import Chunk, Collection, Document, Excerpt, SearchMode, Source, StoredDocument
 
 
@@ -100,6 +101,16 @@ class VectorStore(Protocol):
     Conflict for vectors of another model or dimension.
     """
 
+    @property
+    def sentences(self) -> SentenceVectors | None:
+        """None: the store keeps none."""
+        ...
+
+    @property
+    def move(self) -> Move | None:
+        """None: collections of this store stay with their model."""
+        ...
+
     async def upsert(
         self,
         document: Document,
@@ -109,10 +120,12 @@ class VectorStore(Protocol):
         principal: Principal,
         collection: str,
         embedding_model: str,
+        force: bool = False,
     ) -> Upserted:
         """Store or replace a document with its chunks at once: a reader sees the old or the new, never a mix.
 
-        The collection is made when it does not exist. An equal content_hash changes nothing ("unchanged").
+        The collection is made when it does not exist. An equal content_hash changes nothing ("unchanged"), unless
+        `force` asks for a new version all the same.
         """
         ...
 
@@ -187,4 +200,11 @@ class VectorStore(Protocol):
     async def close(self) -> None: ...
 
 
-__all__ = ["Neighbourhood", "SearchQuery", "StoreConfig", "StoredChunks", "Upserted", "VectorStore"]
+__all__ = [
+    "Neighbourhood",
+    "SearchQuery",
+    "StoreConfig",
+    "StoredChunks",
+    "Upserted",
+    "VectorStore",
+]

@@ -209,10 +209,11 @@ async def test_a_turn_streams_its_steps_its_tokens_and_its_answer(threads: Threa
     agent = SimpleAgent(llm_client=model, rag_engine=engine, checkpointer=threads.saver)
     events = [event async for event in agent.stream("Where does batching sit?", thread_id="t")]
     assert "".join(e.text for e in events if e.kind == "token" and e.node == "answer") == model.responses[0]
-    assert [e.kind for e in events if e.kind != "token"] == ["sources", "done"]
-    assert events[0].kind == "sources", "before the first token"
-    assert events[0].found is not None
-    assert events[0].found.sources
+    assert [e.kind for e in events if e.kind != "token"] == ["status", "status", "sources", "done"]
+    sources = events[2]
+    assert sources.kind == "sources", "before the first token"
+    assert sources.found is not None
+    assert sources.found.sources
     assert events[-1].answer is not None
     assert events[-1].retracted == ()
     assert events[-1].answer.answer == "Batching sits at the encoder [1]."

@@ -24,7 +24,8 @@ def _doubles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["serve", "ingest", "query", "delete", "eval", "doctor", "db", "db migrate", "agents", "agents draw"]
+    "command",
+    ["serve", "ingest", "query", "delete", "reembed", "eval", "doctor", "db", "db migrate", "agents", "agents draw"],
 )
 def test_every_command_has_a_help_text(command: str) -> None:
     result = RUNNER.invoke(cli, [*command.split(), "--help"])
@@ -48,6 +49,7 @@ def test_the_version_is_told() -> None:
         (["ingest", "nowhere"], 1, "does not exist"),
         (["delete", "nothing.md"], 1, "no document 'nothing.md'"),
         (["db", "migrate"], 2, "has no schema"),
+        (["reembed"], 2, "store.backend = 'postgres' can"),
         (["eval"], 2, "give a BEIR folder"),
         (["eval", "nowhere"], 1, "corpus.jsonl is missing"),
         (["eval", "nowhere", "--fail-under", "ndcg=1"], 2, "hybrid.ndcg@10"),

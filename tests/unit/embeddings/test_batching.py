@@ -9,7 +9,7 @@ import pytest
 
 from ragents.embeddings.batching import Batcher, EncodedBatch
 from ragents.embeddings.types import Vectors
-from ragents.errors import Overloaded
+from ragents.errors import EncoderUnavailable, Overloaded
 
 TIMEOUT_S = 10
 
@@ -151,6 +151,19 @@ async def test_only_the_call_that_fails_alone_gets_the_error(batcher: Batcher[st
     assert isinstance(results[1], MemoryError)
     assert [results[0].tolist(), results[2].tolist()] == [[[3, 1]], [[3, 1]]]  # type: ignore[union-attr]
     assert sorted(map(len, model.batches)) == [1, 1, 1, 3]
+
+
+async def test_an_error_of_ours_is_everybodys_and_is_not_tried_again(
+    batcher: Batcher[str], model: HeldModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(texts: list[str]) -> Vectors:
+        model.batches.append(texts)
+        raise EncoderUnavailable("gone")
+
+    monkeypatch.setattr(batcher, "_encode", down)
+    results = await asyncio.gather(*(ask(batcher, text) for text in ("one", "two")), return_exceptions=True)
+    assert [type(result) for result in results] == [EncoderUnavailable] * 2
+    assert len(model.batches) == 1
 
 
 async def test_closing_refuses_what_waits_and_what_comes(model: HeldModel) -> None:

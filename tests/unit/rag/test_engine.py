@@ -64,7 +64,7 @@ async def test_the_same_question_again_is_retrieved_from_the_cache() -> None:
     engine = await make_engine(cache=cache)
     first, second = await engine.retrieve(QUESTION), await engine.retrieve(QUESTION)
     assert first.sources == second.sources
-    assert cache.stats()["retrieval"].hits == 1
+    assert (await cache.stats())["retrieval"].hits == 1
 
 
 async def test_without_the_cache_nothing_is_read_or_kept() -> None:
@@ -72,7 +72,7 @@ async def test_without_the_cache_nothing_is_read_or_kept() -> None:
     engine = await make_engine(cache=cache)
     for _ in range(2):
         await engine.retrieve(QUESTION, use_cache=False)
-    assert cache.stats()["retrieval"].entries == 0
+    assert (await cache.stats())["retrieval"].entries == 0
 
 
 async def test_a_changed_collection_is_never_answered_from_before() -> None:

@@ -17,7 +17,8 @@ CROSS JOIN LATERAL (SELECT c.* FROM ragents.chunks c WHERE c.tenant = $1 AND c.i
 CROSS JOIN LATERAL (SELECT e.* FROM ragents.documents e WHERE e.tenant = $1 AND e.id = k.document_id LIMIT 1) d
 CROSS JOIN LATERAL (
     SELECT e.embedding FROM ragents.chunk_vectors e
-    WHERE e.tenant = $1 AND e.collection_id = $2 AND e.document_id = k.document_id AND e.position = k.position LIMIT 1
+    WHERE e.tenant = $1 AND e.collection_id = $2 AND e.document_id = k.document_id AND e.position = k.position
+      AND e.space = (SELECT c.space FROM ragents.collections c WHERE c.tenant = $1 AND c.id = $2) LIMIT 1
 ) v;
 
 -- name: bm25
@@ -65,7 +66,8 @@ FROM (
 ) s
 CROSS JOIN LATERAL (
     SELECT v.position, v.embedding FROM ragents.chunk_vectors v
-    WHERE v.tenant = $1 AND v.collection_id = $2 AND v.document_id = s.id ORDER BY v.position LIMIT 1
+    WHERE v.tenant = $1 AND v.collection_id = $2 AND v.document_id = s.id
+      AND v.space = (SELECT c.space FROM ragents.collections c WHERE c.tenant = $1 AND c.id = $2) ORDER BY v.position LIMIT 1
 ) v
 JOIN ragents.chunks k ON k.tenant = $1 AND k.document_id = s.id AND k.position = v.position;
 
@@ -124,4 +126,5 @@ SELECT k.id, v.document_id, v.position, v.embedding
 FROM ragents.chunk_vectors v
 JOIN ragents.chunks k ON k.tenant = v.tenant AND k.document_id = v.document_id AND k.position = v.position
 WHERE v.tenant = $1 AND v.collection_id = $2 AND (v.document_id, v.position) > ($3, $4)
+  AND v.space = (SELECT c.space FROM ragents.collections c WHERE c.tenant = $1 AND c.id = $2)
 ORDER BY v.document_id, v.position LIMIT $5;

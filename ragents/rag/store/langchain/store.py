@@ -43,6 +43,7 @@ class LangChainVectorStore(PgVectorStore):
 
     def __init__(self, connections: Connections, *, index: VectorIndex, language: str = "english") -> None:
         super().__init__(connections, language=language)
+        self.move = None  # the other store would go on with the vectors of before
         self.index = index
         self.probing = Probing()
         self._rebuilding = asyncio.Lock()  # two at once would add what the other has just added
@@ -57,6 +58,7 @@ class LangChainVectorStore(PgVectorStore):
         principal: Principal,
         collection: str,
         embedding_model: str,
+        force: bool = False,
     ) -> Upserted:
         if len(chunks) != len(embeddings):
             raise ValueError(f"{len(chunks)} chunks and {len(embeddings)} embeddings")
@@ -70,7 +72,7 @@ class LangChainVectorStore(PgVectorStore):
                     known = (state["embedding_model"], state["dimension"])
                     raise other_model(collection, *known, embedding_model, dimension)
                 found = await db.fetchrow(RECORD["find_document"], tenant, state["id"], clean(document.uri))
-                if found is not None and found["content_hash"] == document.content_hash:
+                if found is not None and found["content_hash"] == document.content_hash and not force:
                     return Upserted(str(found["id"]), found["version"], "unchanged", found["chunks"])
             kept_up = self._keeps_up(tenant, collection, state)
             if kept_up:
@@ -88,7 +90,7 @@ class LangChainVectorStore(PgVectorStore):
                 language=self._language,
             )
             found = await db.fetchrow(RECORD["find_document"], tenant, row["id"], clean(document.uri))
-            if found is not None and found["content_hash"] == document.content_hash:
+            if found is not None and found["content_hash"] == document.content_hash and not force:
                 return Upserted(str(found["id"]), found["version"], "unchanged", found["chunks"])
             if kept_up and await db.fetchval(SQL["settle"], tenant, self.index.name, ids) != len(ids):
                 raise StoreUnavailable("the write took so long that its vectors were swept; nothing was stored")

@@ -27,8 +27,10 @@ EXACT_DIMENSION, MAX_DIMENSION = 384, 4_000
 LOCK = 7_210_431_002
 TIMEOUT_S = 4 * 3_600.0
 CONNECT_TIMEOUT_S = 10.0
-MIN_MEMORY_MB, MAX_MEMORY_MB = 64, 2_048
+MIN_MEMORY_MB, MAX_MEMORY_MB = 64, 4_096
 PREFIX = "chunk_vectors_hnsw_"
+M, EF_CONSTRUCTION = 24, 128
+NODE_BYTES = 1_200
 TABLES = ("collections", "documents", "chunks", "chunk_vectors", "chunk_terms", "term_counts")
 STALE = 0.1
 """Share of the chunks that came or went since Postgres last counted, from which it counts anew. After a bulk load into
@@ -45,10 +47,11 @@ class IndexChange:
 
 
 async def build_indexes(
-    migrate_dsn: str, *, exact_below: int = EXACT_BELOW, only: int | None = None
+    migrate_dsn: str, *, exact_below: int = EXACT_BELOW, only: int | None = None, with_next: bool = False
 ) -> list[IndexChange]:
-    """Build what is missing, build again what was left invalid, drop what is not needed; `only` one collection's.
-    Before that the planner's statistics are made anew where they are far from what is stored.
+    """Build what is missing, build again what was left invalid or is of an older kind, drop what is not needed; `only`
+    one collection's. `with_next`: of the space too that a move to another model has filled. Before that the planner's
+    statistics are made anew where they are far from what is stored.
 
     Writers are never blocked. StoreUnavailable when the server is gone or another process builds for hours.
     """
@@ -56,12 +59,14 @@ async def build_indexes(
     async with owner_connection(migrate_dsn) as db, _locked(db):
         async with all_tenants(db):
             chunks = await db.fetchval("SELECT coalesce(sum(chunks), 0)::float8 FROM ragents.collections")
-            states = await db.fetch(SQL["index_states"], only, exact_below * EXACT_DIMENSION, MAX_DIMENSION)
+            states = await db.fetch(SQL["index_states"], only, exact_below * EXACT_DIMENSION, MAX_DIMENSION, with_next)
         await _analyze(db, chunks)
         for state in states:
-            name = f"{PREFIX}{int(state['id'])}"
-            if state["valid"] is not None and not (state["valid"] and state["wanted"]):
-                await db.execute(f"DROP INDEX CONCURRENTLY IF EXISTS ragents.{name}", timeout=TIMEOUT_S)
+            name = f"{PREFIX}{int(state['id'])}" + ("_1" if state["space"] else "")
+            if state["wanted"] and state["valid"] and state["outdated"]:
+                await _replace(db, name, state)
+            elif state["valid"] is not None and not (state["valid"] and state["wanted"]):
+                await _drop(db, name)
             if state["wanted"] and not state["valid"]:
                 await _build(db, name, state)
             action = _action(state)
@@ -93,6 +98,8 @@ async def all_tenants(db: asyncpg.Connection) -> AsyncIterator[None]:
 
 
 def _action(state: asyncpg.Record) -> Action | None:
+    if state["wanted"] and state["valid"] and state["outdated"]:
+        return "rebuilt"
     match state["wanted"], state["valid"]:
         case True, None:
             return "built"
@@ -111,26 +118,39 @@ async def _analyze(db: asyncpg.Connection, chunks: int) -> None:
             await db.execute(f"ANALYZE ragents.{table}", timeout=TIMEOUT_S)
 
 
+async def _replace(db: asyncpg.Connection, name: str, state: asyncpg.Record) -> None:
+    """Searches use the old one until the new one is there, and are exact for a moment between the two."""
+    await _drop(db, f"{name}_new")  # of a run that was cut off
+    await _build(db, f"{name}_new", state)
+    await _drop(db, name)
+    await db.execute(f"ALTER INDEX ragents.{name}_new RENAME TO {name}")
+
+
+async def _drop(db: asyncpg.Connection, name: str) -> None:
+    await db.execute(f"DROP INDEX CONCURRENTLY IF EXISTS ragents.{name}", timeout=TIMEOUT_S)
+
+
 async def _build(db: asyncpg.Connection, name: str, state: asyncpg.Record) -> None:
-    collection, dimension = int(state["id"]), int(state["dimension"])
-    memory = min(max(state["chunks"] * (2 * dimension + 500) * 5 // 4 // 2**20, MIN_MEMORY_MB), MAX_MEMORY_MB)
+    collection, space, dimension = int(state["id"]), int(state["space"]), int(state["dimension"])
+    memory = min(max(state["chunks"] * (2 * dimension + NODE_BYTES) * 5 // 4 // 2**20, MIN_MEMORY_MB), MAX_MEMORY_MB)
     schema = await db.fetchval(SQL["vector_schema"])
     await db.execute(f"SET maintenance_work_mem = '{int(memory)}MB'; SET search_path = pg_catalog, {schema}")
     statement = (
         f"CREATE INDEX CONCURRENTLY {name} ON ragents.chunk_vectors USING hnsw "
-        f"((embedding::halfvec({dimension})) halfvec_cosine_ops) WHERE collection_id = {collection}"
+        f"((embedding::halfvec({dimension})) halfvec_cosine_ops) WITH (m = {M}, ef_construction = {EF_CONSTRUCTION}) "
+        f"WHERE collection_id = {collection} AND space = {space}"
     )
     try:
         try:
             await db.execute(statement, timeout=TIMEOUT_S)
         except asyncpg.DiskFullError:
             # Parallel workers share memory in /dev/shm, of which containers have 64 MB.
-            await db.execute(f"DROP INDEX CONCURRENTLY IF EXISTS ragents.{name}", timeout=TIMEOUT_S)
+            await _drop(db, name)
             await db.execute("SET max_parallel_maintenance_workers = 0")
             await db.execute(statement, timeout=TIMEOUT_S)
     except (asyncpg.PostgresError, TimeoutError, asyncio.CancelledError):
         if not db.is_closed():  # else the next run finds it invalid
-            await db.execute(f"DROP INDEX CONCURRENTLY IF EXISTS ragents.{name}", timeout=TIMEOUT_S)
+            await _drop(db, name)
         raise
 
 

@@ -96,11 +96,14 @@ async def _grant(connection: asyncpg.Connection, app_role: str) -> None:
         "ragents.tenants, ragents.collections, ragents.documents, ragents.chunks, ragents.term_counts, "
         "ragents.semantic_answers"
     )
+    rows = "ragents.chunk_vectors, ragents.chunk_terms, ragents.term_deltas, ragents.chunk_sentences"
     await connection.execute(
         f"GRANT USAGE ON SCHEMA ragents TO {role};"
         f"GRANT SELECT ON ragents.migrations TO {role};"
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON {tables} TO {role};"
-        f"GRANT SELECT, INSERT, DELETE ON ragents.chunk_vectors, ragents.chunk_terms, ragents.term_deltas TO {role};"
+        f"GRANT SELECT, INSERT, DELETE ON {rows} TO {role};"
+        f"GRANT SELECT ON ragents.api_keys, ragents.keys_made TO {role};"  # it makes no keys
+        f"GRANT SELECT, INSERT ON ragents.audit_log TO {role};"
         # Terms are counted when they come and go, not when they change: they never do.
         f"GRANT UPDATE (impacts) ON ragents.chunk_terms TO {role};"
     )

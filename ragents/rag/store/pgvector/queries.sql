@@ -31,7 +31,7 @@ ON CONFLICT DO NOTHING;
 
 -- name: lock_collection
 -- $1 tenant, $2 name. Writers of one collection go one after the other: its counters and its epoch are theirs.
-SELECT id, embedding_model, dimension, language, average_words FROM ragents.collections
+SELECT id, embedding_model, dimension, language, average_words, chunks, space, next_model, next_dimension FROM ragents.collections
 WHERE tenant = $1 AND name = $2 FOR UPDATE;
 
 -- name: find_document
@@ -66,9 +66,9 @@ FROM unnest($3::uuid[], $4::int[], $5::text[], $6::int[], $7::jsonb[], $8::int[]
      AS c(id, position, body, page, headings, start_offset, end_offset);
 
 -- name: insert_vectors
--- $1 tenant, $2 collection id, $3 document id, arrays: $4 positions, $5 embeddings
-INSERT INTO ragents.chunk_vectors (tenant, collection_id, document_id, position, embedding)
-SELECT $1, $2, $3, c.position, c.embedding FROM unnest($4::int[], $5::vector[]) AS c(position, embedding);
+-- $1 tenant, $2 collection id, $3 document id, arrays: $4 positions, $5 embeddings; $6 space
+INSERT INTO ragents.chunk_vectors (tenant, collection_id, document_id, position, embedding, space)
+SELECT $1, $2, $3, c.position, c.embedding, $6 FROM unnest($4::int[], $5::vector[]) AS c(position, embedding);
 
 -- name: insert_terms
 -- $1 tenant, $2 collection id, $3 document id, $4 language, $5 average words, $6 and $7 first and last position. Read
@@ -143,8 +143,103 @@ SELECT d.title, k.position, k.body, k.page, k.headings, k.start_offset, k.end_of
 FROM ragents.documents d JOIN ragents.collections c ON c.tenant = d.tenant AND c.id = d.collection_id
 JOIN ragents.chunks k ON k.tenant = d.tenant AND k.document_id = d.id
 JOIN ragents.chunk_vectors v ON v.tenant = d.tenant AND v.document_id = d.id AND v.position = k.position
+                           AND v.collection_id = c.id AND v.space = c.space
 WHERE d.tenant = $1 AND c.name = $2 AND d.uri = $3
 ORDER BY k.position;
+
+-- name: sentence_vectors
+-- $1 tenant, $2 chunk ids
+SELECT s.chunk_id, s.sentences, s.vectors FROM ragents.chunk_sentences s
+WHERE s.tenant = $1 AND s.chunk_id = ANY ($2::uuid[]);
+
+-- name: chunks_without_sentences
+-- $1 tenant, $2 collection, $3 and $4 document and position to go on after, $5 limit
+SELECT k.id, k.body, k.document_id, k.position
+FROM ragents.documents d JOIN ragents.collections c ON c.tenant = d.tenant AND c.id = d.collection_id
+JOIN ragents.chunks k ON k.tenant = d.tenant AND k.document_id = d.id
+WHERE d.tenant = $1 AND c.name = $2 AND d.id >= $3 AND (k.document_id, k.position) > ($3, $4::int)
+  AND NOT EXISTS (SELECT FROM ragents.chunk_sentences s WHERE s.tenant = k.tenant AND s.chunk_id = k.id)
+ORDER BY k.document_id, k.position LIMIT $5;
+
+-- name: keep_sentence_vectors
+-- $1 tenant, arrays: $2 chunk ids, $3 sentences, $4 vectors. Chunks that are gone by now are passed over: locked before,
+-- so that none goes in between.
+WITH there AS MATERIALIZED (
+    SELECT k.id FROM ragents.chunks k WHERE k.tenant = $1 AND k.id = ANY ($2::uuid[]) ORDER BY k.id FOR KEY SHARE
+)
+INSERT INTO ragents.chunk_sentences (tenant, chunk_id, sentences, vectors)
+SELECT $1, n.chunk_id, n.sentences, n.vectors
+FROM unnest($2::uuid[], $3::smallint[], $4::bytea[]) AS n(chunk_id, sentences, vectors) JOIN there t ON t.id = n.chunk_id
+ON CONFLICT DO NOTHING;
+
+-- name: move_state
+-- $1 tenant, $2 name. As lock_collection, without a lock.
+SELECT id, embedding_model, dimension, chunks, space, next_model, next_dimension FROM ragents.collections
+WHERE tenant = $1 AND name = $2;
+
+-- name: count_to_move
+-- $1 tenant, $2 collection id, $3 space to be filled
+SELECT (SELECT chunks FROM ragents.collections WHERE tenant = $1 AND id = $2)
+       - (SELECT count(*) FROM ragents.chunk_vectors WHERE tenant = $1 AND collection_id = $2 AND space = $3);
+
+-- name: indexed_as_one
+-- $1 collection id, $2 space to be filled. Whether an index would take what is put into that space.
+SELECT EXISTS (
+    SELECT FROM pg_index x JOIN pg_class k ON k.oid = x.indexrelid
+    WHERE x.indrelid = 'ragents.chunk_vectors'::regclass
+      AND (k.relname = 'chunk_vectors_hnsw_' || $1::bigint || CASE $2::int WHEN 0 THEN '' ELSE '_1' END
+           OR k.relname IN ('chunk_vectors_hnsw_' || $1::bigint, 'chunk_vectors_hnsw_' || $1::bigint || '_new')
+              AND position('space' IN pg_get_expr(x.indpred, x.indrelid)) = 0)
+);
+
+-- name: begin_move
+-- $1 tenant, $2 collection id, $3 model, $4 dimension
+UPDATE ragents.collections SET next_model = $3, next_dimension = $4 WHERE tenant = $1 AND id = $2;
+
+-- name: end_move
+-- $1 tenant, $2 collection id. The other space is the one that is searched from the commit on.
+UPDATE ragents.collections SET space = 1 - space, embedding_model = next_model, dimension = next_dimension,
+       next_model = NULL, next_dimension = NULL, epoch = epoch + 1
+WHERE tenant = $1 AND id = $2 RETURNING epoch;
+
+-- name: forget_sentences
+-- $1 tenant, $2 collection id
+DELETE FROM ragents.chunk_sentences s USING ragents.documents d, ragents.chunks k
+WHERE d.tenant = $1 AND d.collection_id = $2 AND k.tenant = $1 AND k.document_id = d.id AND s.tenant = $1 AND s.chunk_id = k.id;
+
+-- name: chunks_to_move
+-- $1 tenant, $2 collection id, $3 space to be filled, $4 and $5 document and position to go on after, $6 limit
+SELECT k.id, d.title, k.document_id, k.position, k.body, k.page, k.headings, k.start_offset, k.end_offset
+FROM ragents.documents d JOIN ragents.chunks k ON k.tenant = d.tenant AND k.document_id = d.id
+WHERE d.tenant = $1 AND d.collection_id = $2 AND d.id >= $4 AND (k.document_id, k.position) > ($4, $5::int)
+  AND NOT EXISTS (SELECT FROM ragents.chunk_vectors v WHERE v.tenant = d.tenant AND v.collection_id = d.collection_id
+                  AND v.document_id = k.document_id AND v.position = k.position AND v.space = $3)
+ORDER BY k.document_id, k.position LIMIT $6;
+
+-- name: hold_collection
+-- $1 tenant, $2 name. As move_state; until the transaction ends nobody writes, and others may hold it too.
+SELECT id, embedding_model, dimension, chunks, space, next_model, next_dimension FROM ragents.collections
+WHERE tenant = $1 AND name = $2 FOR KEY SHARE;
+
+-- name: insert_moved
+-- $1 tenant, $2 collection id, $3 space, arrays: $4 chunk ids, $5 embeddings. Chunks that are gone are passed over.
+INSERT INTO ragents.chunk_vectors (tenant, collection_id, document_id, position, embedding, space)
+SELECT $1, $2, k.document_id, k.position, n.embedding, $3
+FROM unnest($4::uuid[], $5::vector[]) AS n(chunk_id, embedding)
+JOIN ragents.chunks k ON k.tenant = $1 AND k.id = n.chunk_id
+ON CONFLICT DO NOTHING;
+
+-- name: empty_space
+-- $1 tenant, $2 collection id, $3 space, $4 vectors at most: how many those were
+WITH gone AS (
+    DELETE FROM ragents.chunk_vectors v USING (
+        SELECT o.document_id, o.position FROM ragents.chunk_vectors o
+        WHERE o.tenant = $1 AND o.collection_id = $2 AND o.space = $3 LIMIT $4
+    ) o
+    WHERE v.tenant = $1 AND v.collection_id = $2 AND v.space = $3 AND v.document_id = o.document_id AND v.position = o.position
+    RETURNING 1
+)
+SELECT count(*) FROM gone;
 
 -- name: list_documents
 -- $1 tenant, $2 collection or null, $3 after id or null, $4 limit, $5 uri or null
@@ -184,14 +279,20 @@ WHERE tenant = $1 AND ($2::text IS NULL OR name = $2) ORDER BY name;
 SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector';
 
 -- name: index_states
--- $1 collection id or null, $2 numbers (chunks * dimension) from which an index is wanted, $3 largest dimension. Runs as
--- ragents_search, whose policy shows all tenants. An index is kept until a collection has shrunk by half.
-SELECT c.id, c.tenant, c.name, c.dimension, c.chunks, x.indisvalid AS valid,
-       c.dimension <= $3 AND c.chunks * c.dimension >= CASE WHEN x.indisvalid THEN $2::bigint / 2 ELSE $2::bigint END AS wanted
+-- $1 collection id or null, $2 numbers (chunks * dimension) from which an index is wanted, $3 largest dimension, $4 whether
+-- the space that a move fills gets its index too. Runs as ragents_search, whose policy shows all tenants. An index is kept
+-- until a collection has shrunk by half; `outdated`: one that holds both spaces.
+SELECT c.id, c.tenant, c.name, s.space, s.dimension, c.chunks, x.indisvalid AS valid,
+       coalesce(position('space' IN pg_get_expr(x.indpred, x.indrelid)) = 0, false) AS outdated,
+       CASE WHEN s.dimension IS NULL THEN false
+            WHEN s.space <> c.space AND NOT $4 THEN coalesce(x.indisvalid, false)
+            ELSE s.dimension <= $3 AND c.chunks * s.dimension >= CASE WHEN x.indisvalid THEN $2::bigint / 2 ELSE $2::bigint END
+       END AS wanted
 FROM ragents.collections c
-LEFT JOIN pg_index x ON x.indexrelid = to_regclass('ragents.chunk_vectors_hnsw_' || c.id)
+CROSS JOIN LATERAL (VALUES (c.space, c.dimension), (1 - c.space, c.next_dimension)) s(space, dimension)
+LEFT JOIN pg_index x ON x.indexrelid = to_regclass('ragents.chunk_vectors_hnsw_' || c.id || CASE s.space WHEN 0 THEN '' ELSE '_1' END)
 WHERE c.id = $1 OR $1::bigint IS NULL
-ORDER BY c.tenant, c.name;
+ORDER BY c.tenant, c.name, s.space;
 
 -- name: database_size
 SELECT pg_database_size(current_database());
@@ -207,7 +308,7 @@ WHERE k.relnamespace = 'ragents'::regnamespace ORDER BY 3 DESC, 2;
 
 -- name: collection_stats
 -- $1 numbers (chunks * dimension) from which an index is wanted, $2 largest dimension. As ragents_search.
-SELECT c.id, c.tenant, c.name, c.documents, c.chunks, c.dimension, c.embedding_model, c.language, c.epoch,
+SELECT c.id, c.tenant, c.name, c.space, c.documents, c.chunks, c.dimension, c.embedding_model, c.language, c.epoch,
        (c.chunks * coalesce(s.row_bytes, 0))::bigint AS bytes,
        CASE WHEN x.indisvalid THEN 'valid'
             WHEN x.indexrelid IS NOT NULL AND EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = x.indexrelid) THEN 'building'
@@ -218,10 +319,10 @@ SELECT c.id, c.tenant, c.name, c.documents, c.chunks, c.dimension, c.embedding_m
        CASE WHEN c.chunks > 0 AND c.average_words > 0
             THEN abs(greatest(c.words::float8 / c.chunks, 1) / c.average_words - 1) ELSE 0 END AS drift
 FROM ragents.collections c
-LEFT JOIN pg_index x ON x.indexrelid = to_regclass('ragents.chunk_vectors_hnsw_' || c.id)
+LEFT JOIN pg_index x ON x.indexrelid = to_regclass('ragents.chunk_vectors_hnsw_' || c.id || CASE c.space WHEN 0 THEN '' ELSE '_1' END)
 LEFT JOIN LATERAL (
     SELECT avg(pg_column_size(v.*) + coalesce(pg_column_size(t.*), 0) + pg_column_size(k.*)) AS row_bytes
-    FROM (SELECT * FROM ragents.chunk_vectors v WHERE v.tenant = c.tenant AND v.collection_id = c.id LIMIT 200) v
+    FROM (SELECT * FROM ragents.chunk_vectors v WHERE v.tenant = c.tenant AND v.collection_id = c.id AND v.space = c.space LIMIT 200) v
     JOIN ragents.chunks k ON k.tenant = v.tenant AND k.document_id = v.document_id AND k.position = v.position
     LEFT JOIN ragents.chunk_terms t ON t.tenant = v.tenant AND t.collection_id = v.collection_id
          AND t.document_id = v.document_id AND t.position = v.position
@@ -229,7 +330,7 @@ LEFT JOIN LATERAL (
 ORDER BY c.tenant, c.name;
 
 -- name: recall
--- $1 tenant, $2 collection id, $3 its name, $4 questions, $5 k. Vectors at random places of the collection, each searched
+-- $1 tenant, $2 collection id, $3 its name, $4 questions, $5 k, $6 its space. Vectors at random places of the collection, each searched
 -- through the index and exactly; the mean share of the exact best k that the index found.
 SELECT avg(r.found) FROM (
     SELECT (SELECT count(*) FROM ragents.search($1, $3, '', q.embedding, 'dense', $5, 100, 1, '{}', '{}', '{}', NULL, false, NULL, 0) i
@@ -239,10 +340,10 @@ SELECT avg(r.found) FROM (
     CROSS JOIN LATERAL (SELECT gen_random_uuid() AS at WHERE n.n > 0) g
     CROSS JOIN LATERAL (
         (SELECT v.embedding, 0 AS turn FROM ragents.chunk_vectors v
-         WHERE v.tenant = $1 AND v.collection_id = $2 AND v.document_id >= g.at ORDER BY v.document_id, v.position LIMIT 1)
+         WHERE v.tenant = $1 AND v.collection_id = $2 AND v.space = $6 AND v.document_id >= g.at ORDER BY v.document_id, v.position LIMIT 1)
         UNION ALL
         (SELECT v.embedding, 1 FROM ragents.chunk_vectors v
-         WHERE v.tenant = $1 AND v.collection_id = $2 ORDER BY v.document_id, v.position LIMIT 1)
+         WHERE v.tenant = $1 AND v.collection_id = $2 AND v.space = $6 ORDER BY v.document_id, v.position LIMIT 1)
         ORDER BY turn LIMIT 1
     ) q
 ) r;

@@ -92,17 +92,17 @@ def stored_of(row: asyncpg.Record) -> StoredDocument:
 
 def stored_chunks_of(rows: Sequence[asyncpg.Record]) -> StoredChunks:
     vectors = np.stack([row["embedding"] for row in rows])
-    return StoredChunks(rows[0]["title"], [_chunk_of(row) for row in rows], vectors)
+    return StoredChunks(rows[0]["title"], [chunk_of(row) for row in rows], vectors)
 
 
 def neighbourhoods_of(rows: Sequence[asyncpg.Record]) -> dict[str, Neighbourhood]:
     """`rows` come chunk by chunk."""
     return {
-        str(key): Neighbourhood(some[0]["at"], [_chunk_of(row) for row in some])
+        str(key): Neighbourhood(some[0]["at"], [chunk_of(row) for row in some])
         for key, some in ((key, list(group)) for key, group in groupby(rows, key=lambda row: row["id"]))
     }
 
 
-def _chunk_of(row: asyncpg.Record) -> Chunk:
+def chunk_of(row: asyncpg.Record) -> Chunk:
     place = row["start_offset"], row["end_offset"]
     return Chunk(row["position"], row["body"], *place, row["page"], tuple(row["headings"]))

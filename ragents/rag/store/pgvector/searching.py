@@ -36,9 +36,10 @@ async def search(
         except asyncpg.NoDataFoundError:
             raise unknown_collection(query.collection) from None
         except asyncpg.DataError as error:
+            dimension = 0 if query.embedding is None else len(query.embedding)
             raise Conflict(
-                f"collection {query.collection!r} holds vectors of another dimension than the encoder's "
-                f"({len(query.embedding) if query.embedding is not None else 0}); use the model it was made with"
+                f"collection {query.collection!r} holds vectors of another dimension than the encoder's ({dimension}); "
+                "use the model it was made with, or move it to the encoder's with `ragents reembed`"
             ) from error
         except asyncpg.PostgresError as error:
             if error.sqlstate == REPLICA_IS_BEHIND:

@@ -92,5 +92,6 @@ async def _collection(db: asyncpg.Connection, row: asyncpg.Record, samples: int)
     values = {key: row[key] for key in CollectionStats.__slots__ if key in row.keys()}  # noqa: SIM118  # a Record is no dict
     recall = None
     if row["index"] == "valid" and samples:
-        recall = await db.fetchval(SQL["recall"], row["tenant"], row["id"], row["name"], samples, TOP_K)
+        asked = (row["tenant"], row["id"], row["name"], samples, TOP_K, row["space"])
+        recall = await db.fetchval(SQL["recall"], *asked)
     return CollectionStats(**values, recall=recall)

@@ -11,8 +11,10 @@ from ragents.embeddings.types import Vectors
 from ragents.errors import BackendUnavailable, NotFound
 from ragents.postgres.connections import GRACE_S, Connections
 from ragents.principal import Principal
+from ragents.rag.store.optional import Move
 from ragents.rag.store.pgvector import writing
 from ragents.rag.store.pgvector.indexes import EXACT_BELOW, build_indexes
+from ragents.rag.store.pgvector.moving import PgMove
 from ragents.rag.store.pgvector.replica import Replica
 from ragents.rag.store.pgvector.rows import (
     chunk_uuid,
@@ -24,6 +26,7 @@ from ragents.rag.store.pgvector.rows import (
     stored_of,
 )
 from ragents.rag.store.pgvector.searching import ReplicaBehind, search
+from ragents.rag.store.pgvector.sentences import PgSentenceVectors
 from ragents.rag.store.pgvector.statements import SQL
 from ragents.rag.store.text import check_names, clean, unknown_collection
 from ragents.rag.store.types import Neighbourhood, SearchQuery, StoredChunks, Upserted
@@ -56,6 +59,8 @@ class PgVectorStore:
         self._language = language
         self._migrate_dsn = migrate_dsn
         self._replica = replica
+        self.sentences = PgSentenceVectors(self._as)
+        self.move: Move | None = PgMove(self._as, exact_below=exact_below, migrate_dsn=migrate_dsn)
 
     async def upsert(
         self,
@@ -66,6 +71,7 @@ class PgVectorStore:
         principal: Principal,
         collection: str,
         embedding_model: str,
+        force: bool = False,
     ) -> Upserted:
         if len(chunks) != len(embeddings):
             raise ValueError(f"{len(chunks)} chunks and {len(embeddings)} embeddings")
@@ -81,7 +87,7 @@ class PgVectorStore:
                 language=self._language,
             )
             found = await db.fetchrow(SQL["find_document"], tenant, row["id"], clean(document.uri))
-            if found is not None and found["content_hash"] == document.content_hash:
+            if found is not None and found["content_hash"] == document.content_hash and not force:
                 return Upserted(str(found["id"]), found["version"], "unchanged", found["chunks"])
             document_id, version = await writing.write_document(
                 db, tenant, row["id"], document, chunks=len(chunks), found=found

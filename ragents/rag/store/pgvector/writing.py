@@ -87,7 +87,7 @@ async def write_chunks(
         )
         place = (tenant, collection["id"], document_id)
         vectors = [encode_vector(vector) for vector in embeddings[start : start + INSERT_CHUNKS]]
-        await db.execute(SQL["insert_vectors"], *place, positions, vectors)
+        await db.execute(SQL["insert_vectors"], *place, positions, vectors, collection["space"])
         average = collection["average_words"] or FIRST_AVERAGE
         await db.execute(SQL["insert_terms"], *place, collection["language"], average, min(positions), max(positions))
 

@@ -228,4 +228,4 @@ async def test_the_cache_keeps_settings_apart_and_what_is_whole_only() -> None:
     engine.llm = scripted(["no JSON", "no JSON"])
     for _ in range(2):
         assert "made by rules" in (await engine.retrieve(QUESTION)).notes[0]
-    assert cache.stats()["retrieval"].hits == 0
+    assert (await cache.stats())["retrieval"].hits == 0

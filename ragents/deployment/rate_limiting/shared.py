@@ -1,0 +1,97 @@
+"""Limits on Redis, and what happens while it is away: a share of them, counted here, never all and never nothing."""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+from ragents.deployment.rate_limiting.memory import MemoryRateLimits
+from ragents.deployment.rate_limiting.types import Bucket, Decision, Demand, Lease, RateLimitBackend, Source
+from ragents.errors import BackendUnavailable
+
+log = logging.getLogger(__name__)
+
+
+class SharedRateLimits:
+    """`shared` decides while it answers; else `local`, which gives a share of each limit.
+
+    A call that fails costs its time limit once; then `shared` is left alone for `retry_s`, and one call at a time
+    tries it again. The local count starts empty with each outage and is not carried over to `shared`.
+    """
+
+    def __init__(
+        self,
+        shared: RateLimitBackend,
+        local: MemoryRateLimits,
+        *,
+        retry_s: float,
+        probe: Callable[[], Awaitable[object]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._shared, self._local = shared, local
+        self._retry_s, self._probe, self._clock = retry_s, probe, clock
+        self._away_until: float | None = None
+        self._trying = False
+        self._problem: BackendUnavailable | None = None
+
+    @property
+    def problem(self) -> BackendUnavailable | None:
+        """Why the local share applies, or None."""
+        return self._problem
+
+    async def take(
+        self, user: str, demand: Demand, limits: Sequence[Bucket], *, lease: Lease | None = None
+    ) -> Decision:
+        if self._may_try():
+            try:
+                decision = await self._shared.take(user, demand, limits, lease=lease)
+            except BackendUnavailable as error:
+                self._lost(error)
+            else:
+                self._found()
+                return decision
+            finally:
+                self._trying = False
+        return await self._local.take(user, demand, limits, lease=lease)
+
+    async def settle(
+        self, user: str, change: Demand, limits: Sequence[Bucket], *, source: Source, lease: Lease | None = None
+    ) -> None:
+        """What Redis does not hear of, because it is away, it forgets in time."""
+        if source == "local share":
+            await self._local.settle(user, change, limits, source=source, lease=lease)
+        elif self._may_try():
+            try:
+                await self._shared.settle(user, change, limits, source=source, lease=lease)
+                self._found()
+            except BackendUnavailable as error:
+                self._lost(error)
+            finally:
+                self._trying = False
+
+    async def check(self) -> None:
+        """For /health: BackendUnavailable while the local share applies. Finds out whether that still must be."""
+        try:
+            await self._probe()
+        except BackendUnavailable as error:
+            self._lost(error)
+            raise
+        self._found()
+
+    def _may_try(self) -> bool:
+        if self._away_until is None:
+            return True
+        if self._trying or self._clock() < self._away_until:
+            return False
+        self._trying = True
+        return True
+
+    def _lost(self, error: BackendUnavailable) -> None:
+        if self._problem is None:
+            log.warning("%s; until it is back each process gives its share of the limits", error)
+        self._problem = error
+        self._away_until = self._clock() + self._retry_s
+
+    def _found(self) -> None:
+        if self._problem is not None:
+            log.warning("limits: Redis is back")
+        self._problem, self._away_until = None, None

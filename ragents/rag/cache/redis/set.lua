@@ -1,0 +1,30 @@
+-- Store an entry, forget what has expired, and drop the least recently used until the budget holds.
+-- KEYS[1..4]: see drop.lua; KEYS[5]: the entry
+-- ARGV: length of the prefix, value, ms to live, budget in bytes, bytes that an entry takes besides its value
+-- Result: the keys that were dropped for the budget
+redis.call('HINCRBY', USAGE, 'sets|', 1)  -- first, for Redis refuses only a script's first write when memory is short
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local key, value, ttl, budget = KEYS[5], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+for _, expired in ipairs(redis.call('ZRANGEBYSCORE', EXPIRY, '-inf', now, 'LIMIT', 0, 100)) do drop(expired) end
+drop(key)
+local size = #value + 8 + tonumber(ARGV[5])
+if size > budget then return {} end
+redis.call('SET', key, struct.pack('>I8', now) .. value, 'PX', ttl)
+redis.call('HSET', SIZES, key, size)
+redis.call('ZADD', LRU, now, key)
+redis.call('ZADD', EXPIRY, now + ttl, key)
+count('entries', key, 1)
+local total = count('bytes', key, size)
+local dropped = {}
+while total > budget do
+  local oldest = redis.call('ZRANGE', LRU, 0, 0)[1]
+  if not oldest then break end
+  local before = total
+  drop(oldest)
+  total = tonumber(redis.call('HGET', USAGE, 'bytes|'))
+  count('evictions', oldest, 1)
+  dropped[#dropped + 1] = oldest
+  if total >= before then break end  -- the accounts were evicted by the server itself: nothing more to learn here
+end
+return dropped

@@ -1,0 +1,62 @@
+"""What a request waits for its caches, however many look-ups it makes."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ragents.errors import BackendUnavailable, ConfigError
+from ragents.rag.cache import CacheConfig, CacheScope, get_cache
+from ragents.rag.cache.patience import patient_for
+from ragents.rag.types import RAGResponse
+
+
+@pytest.fixture
+def silent(tmp_path: Path) -> Iterator[str]:
+    """A server that takes connections and says nothing."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen(64)
+        yield f"unix://{tmp_path / 's'}"
+
+
+async def test_a_silent_redis_costs_a_request_its_patience_and_no_more(silent: str) -> None:
+    cache = get_cache(CacheConfig.model_validate({"backend": "redis", "redis_url": silent}))
+    began = time.monotonic()
+    with patient_for(0.05):
+        for n in range(20):
+            assert await cache.get_answer(str(n), scope=CacheScope()) is None
+            await cache.cache_answer(str(n), RAGResponse(str(n)), scope=CacheScope())
+    assert time.monotonic() - began < 0.5
+    await cache.close()
+
+
+async def test_the_tasks_of_a_request_share_its_patience(silent: str) -> None:
+    cache = get_cache(CacheConfig.model_validate({"backend": "redis", "redis_url": silent, "timeout_s": 0.2}))
+    began = time.monotonic()
+    with patient_for(0.2):
+        for _ in range(3):
+            await asyncio.gather(*(cache.get_answer(str(n), scope=CacheScope()) for n in range(5)))
+    assert time.monotonic() - began < 0.5
+    await cache.close()
+
+
+async def test_a_redis_that_is_not_there_is_away_at_once_and_said_to_be(tmp_path: Path) -> None:
+    url = f"unix://{tmp_path / 'nothing'}"
+    cache = get_cache(CacheConfig.model_validate({"backend": "redis", "redis_url": url}))
+    assert cache.state is None
+    assert await cache.get_answer("q", scope=CacheScope()) is None
+    assert "away" in str(cache.state)
+    with pytest.raises(BackendUnavailable):
+        await cache.clear()
+    await cache.close()
+
+
+def test_an_address_that_is_none_is_refused_without_its_password() -> None:
+    with pytest.raises(ConfigError) as error:
+        get_cache(CacheConfig.model_validate({"backend": "redis", "redis_url": "nonsense://:secret@host"}))
+    assert "cache.redis_url" in str(error.value)
+    assert "secret" not in str(error.value)
