@@ -22,6 +22,7 @@ SUITES = (
     "query",
     "limits",
     "cache",
+    "semantic",
 )
 RESULTS = Path(__file__).parent / "results"
 

@@ -30,6 +30,7 @@ from ragents.principal import Principal
 from ragents.rag.cache import CachedAnswer, CacheScope, RAGCache
 from ragents.rag.cache.flights import Flight
 from ragents.rag.cache.patience import patient_for
+from ragents.rag.cache.semantic import SemanticCache, SemanticHit
 from ragents.rag.prompt import PROMPT_VERSION
 from ragents.rag.types import RAGResponse
 
@@ -47,11 +48,13 @@ class Conversations:
         agents: Mapping[str, LangGraphAgent],
         *,
         cache: RAGCache | None = None,
+        semantic: SemanticCache | None = None,
         threads: ThreadState | None = None,
         config: AgentConfig | None = None,
     ) -> None:
         self.agents = dict(agents)
         self.cache = cache
+        self.semantic = semantic
         self.threads = threads
         self.config = config or AgentConfig()
 
@@ -115,12 +118,31 @@ class Conversations:
                 hit = await self._answered_meanwhile(cache, flight, key, scope)
             if not flight.first and hit is not None:
                 return await self._told(agent, query, hit, started, thread, turn, fence)
+            near = await self._near(key, scope, turn) if hit is None else None
+            if near is not None and not near.shadow:
+                found = replace(near.response, query=query, cached="semantic", cached_similarity=near.similarity)
+                return await self._told(agent, query, CachedAnswer(found, near.age_s), started, thread, turn, fence)
             answer = await agent.process_message(query, thread_id=thread, turn=turn, fence=fence, speech=speech)
             # A question asked back is of this turn only, and so is an answer that was cut short or lacks a step.
             if answer.pending is None and not any(note.startswith(PASSING) for note in answer.response.notes):
                 flight.result = answer.response
                 await cache.cache_answer(key, answer.response, scope=scope)
+                if self.semantic is not None:
+                    if near is not None:  # a shadow: what it would have said beside what is said
+                        self.semantic.compare(near, answer.response)
+                    await self.semantic.keep(
+                        key,
+                        answer.response,
+                        scope=scope,
+                        principal=turn.principal,
+                        used_tools=agent.name == "react",
+                        personal=thread_id is not None or bool(turn.history),
+                    )
             return answer
+
+    async def _near(self, key: str, scope: CacheScope, turn: Turn) -> SemanticHit | None:
+        """The answer to another wording of the question, where that layer is on."""
+        return await self.semantic.find(key, scope=scope, principal=turn.principal) if self.semantic else None
 
     async def _answered_meanwhile(
         self, cache: RAGCache, flight: Flight[RAGResponse], key: str, scope: CacheScope
@@ -143,7 +165,8 @@ class Conversations:
         fence: int | None,
     ) -> AgentAnswer:
         timings = {"retrieve_ms": (time.perf_counter() - started) * 1000}
-        response = replace(hit.response, cached="answer", cached_age_s=hit.age_s, timings=timings, usage=Usage())
+        layer = hit.response.cached or "answer"
+        response = replace(hit.response, cached=layer, cached_age_s=hit.age_s, timings=timings, usage=Usage())
         await agent.append_turn(query, response, thread_id=thread, turn=turn, fence=fence)
         return AgentAnswer(thread, agent.name, response)
 
@@ -184,6 +207,8 @@ class Conversations:
             await self._threads.forget(key.tenant, key.thread)
         if self.cache is not None:
             await self.cache.clear("answer", tenant=principal.tenant)
+        if self.semantic is not None:
+            await self.semantic.clear(tenant=principal.tenant)
 
     async def _known_turn(
         self, thread_id: str, turn: Turn, fence: int | None, speech: Speech | None

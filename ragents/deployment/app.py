@@ -27,6 +27,7 @@ from ragents.errors import ConfigError
 from ragents.llm.client import LLMClient, OnFailure
 from ragents.postgres import Connections
 from ragents.rag.cache import RAGCache, get_cache
+from ragents.rag.cache.semantic import SemanticCache, create_semantic_cache
 from ragents.rag.engine import RAGEngine
 from ragents.rag.rerank import open_reranking
 from ragents.rag.store import open_store
@@ -49,6 +50,7 @@ class App:
     embedder: Embedder
     store: VectorStore
     cache: RAGCache
+    semantic: SemanticCache
     llm: LLMClient
     engine: RAGEngine
     threads: ThreadState
@@ -102,6 +104,8 @@ async def open_app(
         engine = RAGEngine(
             embedder=cached_embedder, store=store, config=config.rag, cache=cache, llm=llm, reranking=reranking
         )
+        semantic = create_semantic_cache(config.semantic_cache, embedder=cached_embedder, connections=shared)
+        await semantic.start()
         limiter = await stack.enter_async_context(
             open_rate_limiter(config.rate_limit, processes=config.rate_limit.replicas * config.serving.workers)
         )
@@ -116,7 +120,8 @@ async def open_app(
             llm=llm,
             engine=engine,
             threads=threads,
-            conversations=Conversations(agents, cache=cache, threads=threads, config=config.agents),
+            semantic=semantic,
+            conversations=Conversations(agents, cache=cache, semantic=semantic, threads=threads, config=config.agents),
             limiter=limiter,
             keys=keys,
             gate=Gate(keys, config.auth, limits=config.rate_limit.limits),

@@ -190,13 +190,18 @@ class RAGentsService:
             raise PermissionDenied("clearing the cache is for admins")
         layer = _layer(request.layer)
         await _state.app.audit.record(entry_of(context, "cache.clear", layer or "all"))
-        removed = await _state.app.cache.clear(layer)
-        return ClearResponse(removed=dict(removed), request_id=context.request_id)
+        removed: dict[str, int] = {}
+        if layer != "semantic":
+            removed |= {str(name): count for name, count in (await _state.app.cache.clear(layer)).items()}
+        if layer in (None, "semantic"):
+            removed["semantic"] = await _state.app.semantic.clear(tenant=context.principal.tenant)
+        return ClearResponse(removed=removed, request_id=context.request_id)
 
 
 def _layer(name: str | None) -> Any:
-    if name is not None and name not in LAYERS:
-        raise InputError(f"layer = {name!r}: expected one of {', '.join(LAYERS)}", field="layer")
+    names = (*LAYERS, "semantic")
+    if name is not None and name not in names:
+        raise InputError(f"layer = {name!r}: expected one of {', '.join(names)}", field="layer")
     return name
 
 

@@ -13,6 +13,7 @@ from ragents.deployment.rate_limiting.config import RateLimitConfig
 from ragents.deployment.serving import ObservabilityConfig, ServingConfig
 from ragents.embeddings.types import LOCAL_BACKENDS, EmbeddingConfig
 from ragents.llm.types import ModelConfig
+from ragents.rag.cache.semantic.types import SemanticCacheConfig
 from ragents.rag.cache.types import CacheConfig
 from ragents.rag.rerank.types import RerankConfig
 from ragents.rag.store.types import StoreConfig
@@ -27,6 +28,7 @@ class ServiceConfig(Config):
     rerank: RerankConfig = Field(default_factory=RerankConfig)
     store: StoreConfig = Field(default_factory=StoreConfig)
     cache: CacheConfig = Field(default_factory=CacheConfig, validation_alias=AliasChoices("cache", "cache_config"))
+    semantic_cache: SemanticCacheConfig = Field(default_factory=SemanticCacheConfig)
     checkpoint: CheckpointConfig = Field(
         default_factory=CheckpointConfig, validation_alias=AliasChoices("checkpoint", "checkpoint_config")
     )

@@ -94,6 +94,9 @@ class Health:
         await cache.stats(tenant=PROBE.tenant)  # which finds out
         if cache.state is not None:
             raise BackendUnavailable("cache", cache.state)
+        semantic = self._app.semantic
+        if semantic.config.enabled and semantic.off_because is not None:
+            raise BackendUnavailable("cache", f"the semantic layer is off: {semantic.off_because}")
         return cache.backend
 
     async def _checkpointer(self) -> str | None:

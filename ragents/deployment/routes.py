@@ -125,13 +125,25 @@ async def model(app: "App", request: Request) -> dict[str, Any]:
 
 async def cache_stats(app: "App", request: Request) -> dict[str, Any]:
     principal = current_request().principal
-    layers = await app.cache.stats(tenant=None if principal.role == "admin" else principal.tenant)
+    found = await app.cache.stats(tenant=None if principal.role == "admin" else principal.tenant)
+    layers: dict[str, LayerStats] = {str(layer): stats for layer, stats in found.items()}
+    semantic = await app.semantic.stats(tenant=principal.tenant)
+    layers["semantic"] = LayerStats(
+        semantic.hits, semantic.misses, semantic.entries, semantic.bytes, semantic.evictions
+    )
     return {
         "backend": app.cache.backend,
         "since": datetime.fromtimestamp(app.cache.since, UTC).isoformat(),
         "tenant": None if principal.role == "admin" else principal.tenant,
         "layers": {layer: _layer(stats) for layer, stats in layers.items()},
         "total": _layer(LayerStats.total(list(layers.values()))),
+        "semantic": {
+            "off_because": semantic.off_because,
+            "refused": semantic.refused,
+            "shadow_samples": semantic.shadow_samples,
+            "shadow_differences": semantic.shadow_differences,
+            "errors": semantic.errors,
+        },
     }
 
 
