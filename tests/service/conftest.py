@@ -30,10 +30,10 @@ async def asgi(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[object
     app = RAGentsService.to_asgi()
     starlette = app.app  # inside our outermost layer
     async with starlette.router.lifespan_context(starlette):
+        del os.environ["RAGENTS_CONFIG"]  # read by now, and other tests have settings of their own
         for uri, text in TEXTS.items():
             await add_document(_state.app.engine, uri, [text])
         yield app
-    del os.environ["RAGENTS_CONFIG"]
 
 
 def client_from(app: object, host: str | None) -> httpx.AsyncClient:
