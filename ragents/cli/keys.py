@@ -79,6 +79,10 @@ def create(
             tenant, user, "admin" if role == "admin" else "user", note, Priority(max_priority.upper()), limits, weight
         )
         lasts = None if expires is None else duration(expires)
+        if lasts is not None and not lasts:
+            raise InputError(
+                f"--expires {expires!r}: the key would be over at once; write 30m, 90d or 4w", field="expires"
+            )
         async with _keys(config) as keys:
             return await keys.create(owner, lasts=lasts, actor=OPERATOR)
 

@@ -62,6 +62,8 @@ def reembed(
                     on_progress=lambda done, total: bar.update(task, completed=done, total=total),
                 )
 
+    from ragents.embeddings.types import settings_of
+
     report = run(move())
     if as_json:
         print_json(asdict(report))
@@ -72,6 +74,6 @@ def reembed(
         highlight=False,
         soft_wrap=True,
     )
-    console.print(f"restart every server with rag.embedding_model: {report.model}", highlight=False, soft_wrap=True)
+    console.print(f"restart every server with {settings_of(report.model)}", highlight=False, soft_wrap=True)
     if not report.indexed:
         console.print("its vector index is missing; build it with: ragents db index", highlight=False)

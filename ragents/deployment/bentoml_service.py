@@ -145,6 +145,7 @@ class RAGentsService:
                 )
             )
             await ensure_samples(app)
+            await metrics.observe_cache(app.cache)
             questions = Questions(app, metrics)
             stack.push_async_callback(questions.runs.close)
             self._stack = stack.pop_all()

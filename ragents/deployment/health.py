@@ -104,7 +104,10 @@ class Health:
         return self._app.config.checkpoint.backend
 
     async def _llm(self) -> str | None:
-        """Not called: a question to a model may cost money. What failed last is in rag_llm_errors_total."""
+        """Not called: a question to a model may cost money. Its breaker knows whether the last ones failed."""
+        alone = [each.name for each in self._app.llm.models if each.left_alone]
+        if alone:
+            raise BackendUnavailable("llm", f"left alone after repeated failures: {', '.join(alone)}")
         return f"{self._app.config.llm.provider}: {self._app.llm.name}"
 
     async def _limiter(self) -> str | None:

@@ -21,7 +21,7 @@ class ServingConfig(Config):
     timeout_s: float = Field(default=300.0, gt=0, description="a request that takes longer gets 504")
     graceful_shutdown_s: int = Field(default=30, ge=1, description="time that requests in flight have after SIGTERM")
     max_in_flight: int = Field(default=50, ge=1, description="questions answered at once")
-    max_queue: int = Field(default=200, ge=0, description="questions that wait for a place; the next one gets 429")
+    max_queue: int = Field(default=1000, ge=0, description="questions that wait for a place; the next one gets 429")
     queue_timeout_s: float = Field(default=30.0, gt=0, description="a question that waited longer gets 429")
     aging_s: float = Field(
         default=5.0,

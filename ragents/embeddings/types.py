@@ -107,3 +107,13 @@ class Checked(Protocol):
     async def check(self) -> None:
         """EncoderUnavailable when it does not answer. Cheap, and embeds nothing."""
         ...
+
+
+def settings_of(model: str) -> str:
+    """The settings that make an encoder of this name, for messages."""
+    name, hash_, precision = model.rpartition("#")
+    return (
+        f"rag.embedding_model: {name} and embeddings.precision: {precision}"
+        if hash_
+        else f"rag.embedding_model: {model}"
+    )

@@ -38,7 +38,8 @@ class Found:
 def discover(paths: Sequence[Path]) -> tuple[list[Found], dict[str, int]]:
     """Files to take, sorted, and how many of each other kind were passed over. InputError for a path that is not there.
 
-    Directories of tools (version control, environments, caches) and links to directories are passed over.
+    Directories of tools (version control, environments, caches), links to directories, and links to files elsewhere
+    are passed over.
     """
     found: dict[Path, Found] = {}
     by_uri: dict[str, Path] = {}
@@ -77,5 +78,5 @@ def _files(root: Path) -> Iterator[Path]:
         directories[:] = sorted(name for name in directories if name not in TOOL_DIRECTORIES)
         for name in sorted(names):
             file = Path(directory) / name
-            if file.is_file():
+            if file.is_file() and (not file.is_symlink() or file.resolve().is_relative_to(root)):
                 yield file

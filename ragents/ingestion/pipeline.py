@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ragents.config.rag_config import RAGConfig
-from ragents.embeddings.types import Embedder, Vectors
+from ragents.embeddings.types import Embedder, Vectors, settings_of
 from ragents.errors import Conflict, DocumentError, InputError, NotFound, RAGentsError
 from ragents.ingestion.discover import Found, discover
 from ragents.ingestion.embedding import EMBED_CHUNKS, Embedded, Prepared, embed_together
@@ -116,7 +116,7 @@ class _Run:
             raise Conflict(
                 f"collection {self._collection!r} was made with {stored.embedding_model!r}, and the encoder is "
                 f"{self._embedder.model!r}; move it with `ragents reembed`, use another --collection, or set "
-                "rag.embedding_model to the first"
+                f"{settings_of(stored.embedding_model)}"
             )
 
     async def _load_all(self, files: Sequence[Found], limits: LoadLimits) -> None:

@@ -75,6 +75,11 @@ class NamedModel:
     def extractive(self) -> bool:
         return self.model._llm_type == "extractive"
 
+    @property
+    def left_alone(self) -> bool:
+        """Whether every replica has failed lately, so that none is asked now."""
+        return not any(each.breaker.lets_through for each in self.replicas)
+
     def prompt_tokens(self, max_tokens: int | None) -> int | None:
         """What the window leaves for the prompt of an answer of `max_tokens`; None without bound."""
         return None if self.context_tokens is None else self.context_tokens - (max_tokens or self.answer_tokens)

@@ -104,4 +104,13 @@ def reason_of(error: BaseException) -> str:
         case asyncio.CancelledError():
             return "cancelled"
     status = status_of(error)
-    return f"answered with status {status}" if status is not None else f"failed ({type(error).__name__})"
+    if status is not None:
+        return f"answered with status {status}"
+    match kind_of(error):
+        case "connection":
+            return "could not be reached, or hung up"
+        case "malformed":
+            return "answered with what could not be read"
+        case "timeout":
+            return "timed out"
+    return f"failed ({type(error).__name__})"

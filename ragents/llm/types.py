@@ -89,6 +89,9 @@ class ModelConfig(Config):
     def _one_way_to_say_where(self) -> Self:
         if self.base_url is not None and self.base_urls:
             raise ValueError("base_url and base_urls are both set; name one server in base_url, or all in base_urls")
+        for address in self.addresses:
+            if address is not None and not address.startswith(("http://", "https://")):
+                raise ValueError(f"{address!r} is no address of a server; expected http://HOST:PORT/v1 or https://...")
         if self.max_tokens >= self.context_tokens:
             raise ValueError(
                 f"max_tokens ({self.max_tokens}) must be smaller than context_tokens ({self.context_tokens}), which "

@@ -8,7 +8,7 @@ import numpy as np
 from semantic_text_splitter import TextSplitter
 
 from ragents.config.rag_config import RAGConfig
-from ragents.embeddings.types import Embedder, Vectors
+from ragents.embeddings.types import Embedder, Vectors, settings_of
 from ragents.errors import Conflict, InputError
 from ragents.llm.asked import asked_by
 from ragents.llm.client import LLMClient
@@ -142,8 +142,8 @@ class RAGEngine:
         if stored.embedding_model != self.embedder.model:
             raise Conflict(
                 f"collection {stored.name!r} was made with {stored.embedding_model!r}, and the encoder is "
-                f"{self.embedder.model!r}; set rag.embedding_model to the first, or move the collection to the second "
-                "with `ragents reembed`"
+                f"{self.embedder.model!r}; set {settings_of(stored.embedding_model)}, or move the collection to the "
+                "second with `ragents reembed`"
             )
         return CacheScope(
             tenant=principal.tenant,

@@ -11,7 +11,7 @@ import asyncpg
 from ragents.deployment.keys.audit import say
 from ragents.deployment.keys.types import AuditEntry, KeyLimits, KeyOwner, StoredKey, new_key, now
 from ragents.deployment.rate_limiting.types import Priority
-from ragents.errors import NotFound
+from ragents.errors import InputError, NotFound
 from ragents.postgres.connections import Connections
 from ragents.postgres.queries import load_queries
 
@@ -55,6 +55,8 @@ class PostgresKeys:
 
     async def rotate(self, key_id: str, *, grace: timedelta, actor: str) -> tuple[StoredKey, str]:
         old = await self._known(key_id)
+        if (state := old.state(now())) != "active":
+            raise InputError(f"key {key_id!r} is {state}; make a new one with `ragents keys create`", field="key")
         lasts = None if old.expires_at is None else old.expires_at - old.created_at
         async with self._as(old.owner.tenant) as db:
             await db.execute(SQL["expire"], old.owner.tenant, key_id, grace)

@@ -68,6 +68,13 @@ def test_the_synchronous_call_says_what_to_do() -> None:
     [
         ("", []),
         ("# Only a heading", []),
+        (
+            "# Acme plans\nThe launch day is the 4th of May.\nIt is secret.",
+            ["The launch day is the 4th of May.", "It is secret."],
+        ),
+        ("Leave of staff\n=====\nStaff have 30 days. They ask early.", ["Staff have 30 days.", "They ask early."]),
+        ("Sick leave now\n---\nCall your manager first.", ["Call your manager first."]),
+        ("| a day | b day |\n|---|---|\n| one day | two days |", ["| a day | b day |", "| one day | two days |"]),
         ("One two three. Four five six!", ["One two three.", "Four five six!"]),
         ("Version 1.4.39 is out. It costs 3.5 dollars now.", ["Version 1.4.39 is out.", "It costs 3.5 dollars now."]),
         ("- first item here\n- second item here", ["first item here", "second item here"]),

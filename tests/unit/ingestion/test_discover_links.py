@@ -1,0 +1,22 @@
+"""Links: a directory that is ingested does not reach out of itself."""
+
+from pathlib import Path
+
+from ragents.ingestion.discover import discover
+
+
+def test_a_link_to_a_file_elsewhere_is_passed_over_and_one_within_is_taken(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "docs", tmp_path / "outside.md"
+    inside.mkdir()
+    outside.write_text("secret")
+    (inside / "a.md").write_text("a")
+    (inside / "leads-out.md").symlink_to(outside)
+    (inside / "leads-in.md").symlink_to(inside / "a.md")
+    found, _ = discover([inside])
+    assert [each.uri for each in found] == ["docs/a.md", "docs/leads-in.md"]
+
+
+def test_a_link_that_is_given_by_name_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "real.md").write_text("a")
+    (tmp_path / "link.md").symlink_to(tmp_path / "real.md")
+    assert len(discover([tmp_path / "link.md"])[0]) == 1
