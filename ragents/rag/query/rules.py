@@ -62,4 +62,4 @@ def _others(made: list[str], question: str, count: int) -> list[str]:
 
 
 def _key(text: str) -> str:
-    return " ".join(text.lower().strip(" ?!.").split())
+    return " ".join(text.lower().split()).strip(" ?!.")  # in this order: a blank may stand behind the question mark

@@ -1,7 +1,7 @@
 """The rules that make other wordings of a question, and its parts."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ragents.rag.query.rules import parts, wordings
@@ -72,6 +72,7 @@ def test_no_more_than_asked_for() -> None:
 
 
 @given(st.text(max_size=300), st.integers(1, 8))
+@example("0!\x85", 1)
 def test_any_text_gives_few_different_queries_that_are_not_itself(text: str, count: int) -> None:
     for made in (wordings(text, count), parts(text, count)):
         assert len(made) <= count
