@@ -17,7 +17,7 @@ import aiohttp
 import yaml
 
 from benchmarks.load import ask
-from benchmarks.query import BENTOML, MOCK_ARGUMENTS, Process, loaded, process, questions, settings_of
+from benchmarks.query import BENTOML, MOCK_ARGUMENTS, Process, loaded, on_scifact, process, questions, settings_of
 from benchmarks.servers import redis_server
 
 CLIENTS, SECONDS = 32, float(os.environ.get("BENCH_SECONDS", "10"))
@@ -35,11 +35,7 @@ class Noop:
 
 
 def run() -> list[dict[str, object]]:
-    folder = Path(os.environ.get("BENCH_DATA", "../shared/data")) / "scifact"
-    if not folder.is_dir():
-        print(f"{folder} is not there; set BENCH_DATA to the folder that holds scifact", file=sys.stderr)
-        return []
-    return asyncio.run(measure(folder))
+    return on_scifact(measure)
 
 
 async def measure(folder: Path) -> list[dict[str, object]]:

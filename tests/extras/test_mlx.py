@@ -15,7 +15,6 @@ from tests.extras.test_sentence_transformers import make_model
 from tests.unit.embeddings.models import make_folder
 
 pytestmark = pytest.mark.extras
-pytest.importorskip("mlx_embeddings", reason="needs the extra mlx")
 
 DATA = Path(__file__).parents[1] / "data"
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
