@@ -147,6 +147,7 @@ class RAGentsService:
                 )
             )
             await ensure_samples(app, metrics.ingest)
+            metrics.expect(app.conversations.agents)
             questions = Questions(app, metrics)
             await stack.enter_async_context(sampling(app, metrics, admission=questions.observe))
             stack.push_async_callback(questions.runs.close)

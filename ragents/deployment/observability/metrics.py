@@ -1,10 +1,10 @@
 """The metrics of /metrics. Made after BentoML has named its directory for several workers, not at import."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from typing import Literal
+from typing import Literal, get_args
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -23,6 +23,9 @@ from ragents.rag.cache import RAGCache
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 STAGES = ("queue", "embed", "retrieve", "rerank", "generate")
+CACHED = ("none", "answer", "semantic")
+SHED = ("queue_full", "queue_timeout", "deadline")
+"""Reasons of admission; those of the limits are their names."""
 Status = Literal["ok", "error", "limited", "invalid", "cancelled"]
 """error: our side's fault (5xx). limited: 429. invalid: any other 4xx. cancelled: the caller left."""
 
@@ -63,6 +66,21 @@ class Metrics:
         self.ingest = IngestMetrics()
         self.server = ServerMetrics()
         self.threads = ThreadMetrics()
+
+    def expect(self, agents: Iterable[str]) -> None:
+        """Series that are there from the start: Prometheus does not count what a series began with, so the first errors
+        of a server would raise no rate.
+        """
+        for agent in agents:
+            for status in get_args(Status):
+                self._queries.labels(agent, status, "none")
+            for cached in CACHED:
+                self._queries.labels(agent, "ok", cached)
+                self._duration.labels(agent, cached)
+        for reason in SHED:
+            self._limited.labels(reason)
+        for kind in get_args(Kind):
+            self._errors.labels(kind)
 
     @contextmanager
     def query(self, agent_type: str, known: Mapping[str, object]) -> Iterator["Outcome"]:
