@@ -29,6 +29,8 @@ access = logging.getLogger("ragents.access")
 
 MEGABYTE = 1024 * 1024
 COMPRESS_ABOVE_BYTES = 1024
+THREAD_ABOVE_BYTES = 32 * 1024
+"""Compressing so much takes about half a millisecond; for less, the way to a thread and back costs more."""
 DRAIN_BYTES, DRAIN_TIMEOUT_S = 64 * MEGABYTE, 5.0
 """What is read and thrown away of a body that is too large: a client still writing would not see the answer."""
 
@@ -196,7 +198,10 @@ class _Answer:
             self._replaced = True
             first = {"type": "http.response.body", "body": body}
         elif self._compressible(headers, first):
-            body = await asyncio.to_thread(gzip.compress, body, 5)
+            if len(body) > THREAD_ABOVE_BYTES:
+                body = await asyncio.to_thread(gzip.compress, body, 5)
+            else:
+                body = gzip.compress(body, 5)
             headers["content-encoding"] = "gzip"
             headers["content-length"] = str(len(body))
             headers.add_vary_header("Accept-Encoding")
