@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
+from ragents.concurrency.shared_reads import SharedReads
 from ragents.embeddings.types import Vectors
 from ragents.errors import BackendUnavailable, NotFound
 from ragents.postgres.connections import GRACE_S, Connections
-from ragents.postgres.shared_reads import SharedReads
 from ragents.principal import Principal
 from ragents.rag.store.optional import Move
 from ragents.rag.store.pgvector import writing

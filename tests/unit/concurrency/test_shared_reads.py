@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ragents.postgres.shared_reads import SharedReads
+from ragents.concurrency.shared_reads import SharedReads
 
 
 class Server:
