@@ -8,7 +8,7 @@ QUIET := --disable-pip-version-check -qq
 PIP := $(BIN)/pip $(QUIET)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-unit test-e2e test-extras chaos bench format lint types bento lock clean
+.PHONY: help setup serve test test-unit test-e2e test-extras test-deploy chaos bench format lint types bento lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,17 +30,20 @@ $(VENV)/.ready: requirements/dev.txt requirements/weights.txt
 serve: setup  ## serve on http://127.0.0.1:3000 with an embedded Postgres (PORT=, DOCS=path)
 	@exec $(BIN)/ragents serve --port $(PORT) $(if $(DOCS),--docs "$(DOCS)")
 
-test: setup  ## run every test that needs no extra
-	$(BIN)/pytest -m "not extras" $(ARGS)
+test: setup  ## run every test that needs no extra and no server of the system
+	$(BIN)/pytest -m "not extras and not deploy" $(ARGS)
 
 test-unit: setup  ## run the quick tests alone
-	$(BIN)/pytest tests/unit tests/conformance -m "not extras" $(ARGS)
+	$(BIN)/pytest tests/unit tests/conformance -m "not extras and not deploy" $(ARGS)
 
 test-e2e: setup  ## run the tests that start a server
 	$(BIN)/pytest tests/e2e $(ARGS)
 
 test-extras: .venv-extras/.ready  ## run the tests of the optional backends (torch), in an environment of their own
 	HF_HUB_OFFLINE=1 .venv-extras/bin/pytest -m extras tests/extras tests/conformance $(ARGS)
+
+test-deploy: setup  ## run the tests of k8s/ and deploy/ (needs promtool, alertmanager, nginx and haproxy)
+	$(BIN)/pytest -m deploy tests $(ARGS)
 
 # torch first and by itself: the index decides which build fits this machine.
 .venv-extras/.ready: requirements/extras.txt requirements/weights.txt
