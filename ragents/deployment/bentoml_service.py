@@ -140,6 +140,7 @@ class RAGentsService:
         from ragents.deployment.health import Health
         from ragents.deployment.observability.logs import configure_logging
         from ragents.deployment.observability.metrics import get_metrics
+        from ragents.deployment.observability.sampling import sampling
         from ragents.deployment.questions import Questions
         from ragents.deployment.samples import ensure_samples
 
@@ -152,12 +153,14 @@ class RAGentsService:
                     config,
                     on_batch=metrics.batch_encoded,
                     on_model_failure=metrics.model_failed,
+                    on_checkpoint=metrics.threads.written,
                     encoder_service=find_encoder(config.serving),
                 )
             )
-            await ensure_samples(app)
-            await metrics.observe_cache(app.cache)
+            await ensure_samples(app, metrics.ingest)
+            metrics.expect(app.conversations.agents)
             questions = Questions(app, metrics)
+            await stack.enter_async_context(sampling(app, metrics, admission=questions.observe))
             stack.push_async_callback(questions.runs.close)
             self._stack = stack.pop_all()
         _state.fill(app, questions, Health(app))

@@ -59,6 +59,10 @@ class Questions:
             aging_s=self._limits.aging_s,
         )
 
+    def observe(self) -> None:
+        """What runs and what waits, for the metrics."""
+        self._metrics.admission(self._admission.in_flight, self._admission.depth())
+
     async def query(self, request: QueryRequest, *, history: Sequence[BaseMessage] = ()) -> QueryResponse:
         """`history`: what a client that keeps its conversations itself says was said before."""
         answer, fields = await self._ask(request, collection=request.collection, top_k=request.top_k, history=history)

@@ -44,3 +44,6 @@ class ObservabilityConfig(Config):
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     access_log: bool = False
+    backup_stamp: Path | None = Field(
+        default=None, description="a file that the backup touches when it has succeeded; its age is a metric"
+    )

@@ -10,6 +10,7 @@ from typing import TypeVar
 from ragents.embeddings.types import Embedder, Vectors
 from ragents.errors import BackendUnavailable, Overloaded, TextTooLong
 from ragents.principal import Principal
+from ragents.rag.cache.cache import LayerCounts
 from ragents.rag.cache.semantic.gate import judge
 from ragents.rag.cache.semantic.memory import MemoryAnswers
 from ragents.rag.cache.semantic.packing import pack, unpack
@@ -56,6 +57,14 @@ class SemanticCache:
         self._budget = ShadowBudget(config.max_false_hit_rate, config.min_shadow_samples)
         self._counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.off_because: str | None = NOT_STARTED if config.enabled else "semantic_cache.enabled is false"
+
+    @property
+    def counted(self) -> LayerCounts:
+        """Of all tenants of this process, since it began."""
+        total = Counter[str]()
+        for counts in self._counts.values():
+            total.update(counts)
+        return LayerCounts(total["hits"], total["misses"], total["evictions"])
 
     async def start(self) -> None:
         """The self-test: with the encoder that serves, two unrelated questions and two opposite ones miss."""

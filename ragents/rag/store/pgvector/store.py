@@ -64,6 +64,12 @@ class PgVectorStore:
         self.sentences = PgSentenceVectors(self._as)
         self.move: Move | None = PgMove(self._as, exact_below=exact_below, migrate_dsn=migrate_dsn)
 
+    @property
+    def pools(self) -> list[Connections]:
+        """Those that are open: the primary's, and the replica's once it has been used."""
+        replica = self._replica.pool if self._replica is not None else None
+        return [self.connections] if replica is None else [self.connections, replica]
+
     async def upsert(
         self,
         document: Document,
