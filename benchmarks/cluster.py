@@ -180,8 +180,11 @@ class Balancer:
         """No new request goes to this server from here on; back when it has answered all that it had."""
         await self._order(f"set server ragents/{name} state drain")
         until = time.monotonic() + seconds
-        while int((await self._servers())[name]["scur"]) and time.monotonic() < until:
+        while await self.in_flight(name) and time.monotonic() < until:
             await asyncio.sleep(0.05)
+
+    async def in_flight(self, name: str) -> int:
+        return int((await self._servers())[name]["scur"])
 
     async def take_back(self, name: str) -> None:
         await self._order(f"set server ragents/{name} state ready")

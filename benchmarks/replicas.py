@@ -25,7 +25,7 @@ from benchmarks.cluster import Cluster, open_cluster
 from tests.chaos.checker import Message, Turn, violations
 
 SECONDS = float(os.environ.get("REPLICAS_SECONDS", "3"))
-CLIENTS, THREADS = 8, 6
+CLIENTS = 8
 GIVE_UP_S = 60.0
 MODEL_S = 0.4
 SCRIPT = {"steps": [{"content": "It is turn {} [1]", "echo": r"turn (\w+-\d+)"}], "first_token_s": MODEL_S}
@@ -121,7 +121,7 @@ async def under_load(cluster: Cluster, name: str, event: Event, *, seconds: floa
     began = time.monotonic()
     async with session(await cluster.key("clients")) as http, asyncio.TaskGroup() as group:
         for n in range(CLIENTS):
-            group.create_task(_client(cluster, http, load, f"r{number}c{n}", f"run{number}-{n % THREADS}"))
+            group.create_task(_client(cluster, http, load, f"r{number}c{n}", f"run{number}-{n}"))
         await asyncio.sleep(seconds)
         await event(cluster)
         await asyncio.sleep(seconds)
@@ -248,6 +248,28 @@ async def a_stream_goes_on_elsewhere(cluster: Cluster) -> dict[str, object]:
     }
 
 
+async def a_question_without_a_key(cluster: Cluster) -> dict[str, object]:
+    """Its server dies in the middle: it may have been stored, so it is not sent again. Beside it one with a key."""
+    await cluster.script(**{**SCRIPT, "first_token_s": 3.0})
+    first, *others = cluster.replicas
+    for other in others:
+        await cluster.balancer.drain(other.name)
+    async with session(await cluster.key("clients")) as http, asyncio.timeout(GIVE_UP_S):
+        body = {"query": "What is turn a-1?", "use_cache": False}
+        without = asyncio.create_task(ask(http, cluster.url, body))
+        keyed = asyncio.create_task(ask(http, cluster.url, {**body, "thread_id": "keyed"}, key="keyed"))
+        while await cluster.balancer.in_flight(first.name) < 2:
+            await asyncio.sleep(0.02)
+        for other in others:
+            await cluster.balancer.take_back(other.name)
+        await asyncio.sleep(1)  # by now the server has read both
+        first.kill()
+        outcome, told = await without
+        found = {"without": outcome, "code": told.get("code"), "with": (await keyed)[0]}
+    await come_back(cluster, first.name)
+    return {"name": "a question without a key is not sent again", **found}
+
+
 async def _begin(
     http: aiohttp.ClientSession, cluster: Cluster, body: Mapping[str, Any], run: str
 ) -> tuple[str, list[tuple[int, str]]]:
@@ -287,7 +309,7 @@ async def _read(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[int, st
                 yield number, json.loads(value)["code"] if name == "error" else name
 
 
-CHECKS = (a_conversation_hops, one_cache, one_set_of_limits, a_stream_goes_on_elsewhere)
+CHECKS = (a_conversation_hops, one_cache, one_set_of_limits, a_stream_goes_on_elsewhere, a_question_without_a_key)
 
 
 @asynccontextmanager
