@@ -8,7 +8,7 @@ QUIET := --disable-pip-version-check -qq
 PIP := $(BIN)/pip $(QUIET)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-unit test-e2e test-extras test-deploy chaos bench format lint types bento lock clean
+.PHONY: help setup serve test test-unit test-e2e test-extras test-deploy chaos bench load format lint types bento lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,16 @@ bench: setup  ## run the benchmarks, or one (SUITE=start)
 PEERS := "langgraph-checkpoint-postgres==3.2.0" "psycopg-pool==3.3.3" "langchain-postgres==0.0.19" \
   "langchain-text-splitters==1.1.3" "chonkie==1.7.0" \
   "throttled-py==3.5.0" "limits==5.8.0"
+
+load: setup .venv-load/.ready  ## 1 to 1000 users on three servers, then faults (LOAD_SECONDS=, LOAD_THINK_S=); needs haproxy
+	$(BIN)/python -m benchmarks.ramp "$(CURDIR)/.venv-load/bin/locust"
+
+# locust patches the standard library for all that runs beside it, so it has an environment of its own.
+.venv-load/.ready:
+	@rm -rf .venv-load
+	@$(PYTHON) -m venv .venv-load
+	@.venv-load/bin/pip $(QUIET) install "locust==2.47.0"
+	@touch $@
 
 format: setup  ## format the code
 	$(BIN)/ruff format .

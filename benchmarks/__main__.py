@@ -23,6 +23,8 @@ SUITES = (
     "limits",
     "cache",
     "semantic",
+    "replicas",
+    "scale",
 )
 RESULTS = Path(__file__).parent / "results"
 

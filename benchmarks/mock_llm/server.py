@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -44,7 +45,7 @@ class MockLLM:
     async def complete(self, request: Request) -> Response:
         body = await request.json()
         self._note(body, dict(request.headers))
-        step = self._next()
+        step = _echoed(self._next(), body)
         match step.fault:
             case "429" | "500" | "503":
                 headers = {} if step.retry_after_s is None else {"Retry-After": f"{step.retry_after_s:g}"}
@@ -109,6 +110,13 @@ class MockLLM:
         with self._changed:
             setattr(self.seen, name, getattr(self.seen, name) + 1)
             self._changed.notify_all()
+
+
+def _echoed(step: Step, body: dict[str, Any]) -> Step:
+    if step.echo is None:
+        return step
+    found = re.findall(step.echo, " ".join(str(message.get("content")) for message in body.get("messages", [])))
+    return step.model_copy(update={"content": step.content.replace("{}", found[-1] if found else "")})
 
 
 def create_app(mock: MockLLM) -> FastAPI:
