@@ -21,6 +21,7 @@ SUITES = (
     "batching",
     "query",
     "limits",
+    "fairness",
     "cache",
     "semantic",
     "replicas",

@@ -27,7 +27,7 @@ from ragents.agents.types import AgentAnswer, AgentConfig, Pending, ThreadStatus
 from ragents.errors import Conflict, InputError, NotFound
 from ragents.llm.types import Usage
 from ragents.principal import Principal
-from ragents.rag.cache import CachedAnswer, CacheScope, RAGCache
+from ragents.rag.cache import CachedAnswer, CacheScope, Layer, RAGCache
 from ragents.rag.cache.flights import Flight
 from ragents.rag.cache.patience import patient_for
 from ragents.rag.cache.semantic import SemanticCache, SemanticHit
@@ -36,6 +36,8 @@ from ragents.rag.types import RAGResponse
 
 PASSING = ("stopped", "not reranked")
 """How notes begin that speak of this moment, and not of the question."""
+WITH_WORDS: tuple[Layer, ...] = ("answer", "retrieval", "query_rewrite")
+"""Layers whose entries may hold the words of a thread."""
 GLANCE_S = 0.5
 """A lease taken only to see whether somebody else holds the thread."""
 
@@ -199,7 +201,8 @@ class Conversations:
             key = thread_key(principal, thread_id)
             await self._threads.forget(key.tenant, key.thread)
         if self.cache is not None:
-            await self.cache.clear("answer", tenant=principal.tenant)
+            for layer in WITH_WORDS:
+                await self.cache.clear(layer, tenant=principal.tenant)
         if self.semantic is not None:
             await self.semantic.clear(tenant=principal.tenant)
 

@@ -209,7 +209,7 @@ class RAGentsService:
         if layer != "semantic":
             removed |= {str(name): count for name, count in (await _state.app.cache.clear(layer)).items()}
         if layer in (None, "semantic"):
-            removed["semantic"] = await _state.app.semantic.clear(tenant=context.principal.tenant)
+            removed["semantic"] = await _state.app.semantic.clear(tenant=None)  # an admin's: of every tenant
         return ClearResponse(removed=removed, request_id=context.request_id)
 
 

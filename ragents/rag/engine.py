@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,7 @@ from ragents.rag.answering import answer_from_sources
 from ragents.rag.cache import CacheScope, RAGCache
 from ragents.rag.confidence import confidence_of
 from ragents.rag.filters import Filters
-from ragents.rag.query import Found, fuse_lists, plan_queries, search_all
+from ragents.rag.query import Found, Plan, fuse_lists, plan_queries, search_all
 from ragents.rag.rerank import Reranking
 from ragents.rag.sentence_vectors import recall_sentences
 from ragents.rag.store.types import SearchQuery, VectorStore
@@ -102,7 +103,7 @@ class RAGEngine:
         )
         lookup_ms = _ms_since(started)
         if self.config.query.active:
-            several, timings = await self._search_several(asked, principal=principal)
+            several, timings = await self._search_several(asked, principal=principal, use_cache=use_cache)
             sources, notes, complete = fuse_lists(several.lists, top_k=depth), several.notes, several.complete
             usage = several.usage
         else:
@@ -171,7 +172,9 @@ class RAGEngine:
         timings = {"embed_ms": (search_started - started) * 1000, "retrieve_ms": _ms_since(search_started)}
         return sources, timings, notes
 
-    async def _search_several(self, asked: SearchQuery, *, principal: Principal) -> tuple[Found, dict[str, float]]:
+    async def _search_several(
+        self, asked: SearchQuery, *, principal: Principal, use_cache: bool
+    ) -> tuple[Found, dict[str, float]]:
         """The question and what rag.query makes of it, and the timings."""
         config, started = self.config.query, time.perf_counter()
         deep = replace(asked, top_k=max(asked.top_k, FUSED_DEPTH), candidates=max(asked.candidates, FUSED_DEPTH))
@@ -186,10 +189,12 @@ class RAGEngine:
         async def other(text: str) -> tuple[Source, ...]:
             return (await self._search(replace(deep, text=text), principal=principal))[0]
 
+        def plan() -> Awaitable[Plan]:
+            cache = self.cache if use_cache else None
+            return plan_queries(asked.text, config, llm=self.llm, cache=cache, tenant=principal.tenant)
+
         with asked_by(principal.tenant, read_along=False):
-            found = await search_all(
-                own(), lambda: plan_queries(asked.text, config, llm=self.llm), other, timeout_s=config.timeout_s
-            )
+            found = await search_all(own(), plan, other, timeout_s=config.timeout_s)
         timings["retrieve_ms"] = _ms_since(started) - timings["embed_ms"]
         return replace(found, notes=(*notes, *found.notes)), timings
 

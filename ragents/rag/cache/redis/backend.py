@@ -44,7 +44,7 @@ class Script:
 
 
 GET, SET, REMOVE, REJECT = Script("get"), Script("drop", "set"), Script("drop", "remove"), Script("drop", "reject")
-TAKE, GIVE = Script("take"), Script("give")
+TAKE, GIVE, USAGE = Script("take"), Script("give"), Script("usage")
 
 
 class RedisCache:
@@ -120,10 +120,13 @@ class RedisCache:
             raise BackendUnavailable("cache", f"Redis cannot be used ({type(error).__name__})") from error
         return removed
 
-    async def usage(self, group: str = "") -> CacheUsage:
-        names = [f"{field}|{group}" for field in ("hits", "misses", "entries", "bytes", "evictions")]
-        values = await self._guarded(self._client.hmget(self._accounts[0], names))
-        return CacheUsage(*(max(0, int(value or 0)) for value in values)) if values else CacheUsage()
+    async def usage(self, group: str = "") -> CacheUsage | None:
+        told = await self._run(USAGE, self._accounts[:1], [group])
+        if told is None:
+            return None
+        hits, misses, entries, size, evictions, age_ms = (max(-1, int(value)) for value in told)
+        age_s = age_ms / 1000 if age_ms >= 0 else None
+        return CacheUsage(hits, misses, max(0, entries), max(0, size), evictions, age_s)
 
     async def take(self, name: str, owner: str, ttl_s: float) -> bool:
         """True as well while Redis is away: nobody is kept from computing."""
