@@ -33,6 +33,7 @@ from ragents.rag.cache.patience import patient_for
 from ragents.rag.cache.semantic import SemanticCache, SemanticHit
 from ragents.rag.prompt import PROMPT_VERSION
 from ragents.rag.types import RAGResponse
+from ragents.tracing import span
 
 PASSING = ("stopped", "not reranked")
 """How notes begin that speak of this moment, and not of the question."""
@@ -108,8 +109,10 @@ class Conversations:
     ) -> AgentAnswer:
         """From the cache, or by the agent for all who ask the same meanwhile."""
         started, key = time.perf_counter(), query.strip()
-        scope = await self._scope(agent, turn, thread_id)
-        hit = await cache.get_answer(key, scope=scope)
+        with span("cache answer") as step:
+            scope = await self._scope(agent, turn, thread_id)
+            hit = await cache.get_answer(key, scope=scope)
+            step.set_attribute("ragents.hit", hit is not None)
         if hit is not None and not hit.due:
             return await self._told(agent, query, hit, started, thread, turn, fence)
         # While it is answered afresh before its time is over, the others are told what is there.
@@ -142,7 +145,12 @@ class Conversations:
 
     async def _near(self, key: str, scope: CacheScope, turn: Turn) -> SemanticHit | None:
         """The answer to another wording of the question, where that layer is on."""
-        return await self.semantic.find(key, scope=scope, principal=turn.principal) if self.semantic else None
+        if self.semantic is None:
+            return None
+        with span("cache semantic") as step:
+            hit = await self.semantic.find(key, scope=scope, principal=turn.principal)
+            step.set_attribute("ragents.hit", hit is not None and not hit.shadow)
+        return hit
 
     async def _answered_meanwhile(
         self, cache: RAGCache, flight: Flight[RAGResponse], key: str, scope: CacheScope

@@ -20,6 +20,7 @@ from ragents.deployment.config import ServiceConfig
 from ragents.deployment.encoder_service import create_encoder_service, find_encoder
 from ragents.deployment.http import current_request, entry_of, respond
 from ragents.deployment.middleware import Front, RealPath, create_label
+from ragents.deployment.process import leave_tracing_to_us
 from ragents.deployment.routes import create_routes
 from ragents.deployment.schemas import (
     BatchRequest,
@@ -79,6 +80,7 @@ class HostedService(bentoml.Service[Any]):
     """A BentoML service whose outermost layer is ours, around BentoML's own routes, metrics and time limit too."""
 
     def to_asgi(self, is_main: bool = True) -> Front:
+        leave_tracing_to_us()
         paths = [method.route for method in self.apis.values()]
         paths += [route.path for app, *_ in self.mount_apps for route in app.routes]
         return Front(
@@ -129,6 +131,7 @@ class RAGentsService:
         from ragents.deployment.health import Health
         from ragents.deployment.observability.logs import configure_logging
         from ragents.deployment.observability.metrics import get_metrics
+        from ragents.deployment.observability.tracing import open_tracing
         from ragents.deployment.questions import Questions
         from ragents.deployment.samples import ensure_samples
 
@@ -136,6 +139,7 @@ class RAGentsService:
         configure_logging(config.observability)
         async with AsyncExitStack() as stack:
             metrics = get_metrics()
+            await stack.enter_async_context(open_tracing(config.observability, service="ragents"))
             app = await stack.enter_async_context(
                 open_app(
                     config,

@@ -61,6 +61,7 @@ class Metrics:
         )
         self._batch_wait = Histogram("rag_encoder_wait_seconds", "Wait for the encoder", ["kind"], buckets=SECONDS)
         self._batch_run = Histogram("rag_encoder_run_seconds", "One run of the encoder", ["kind"], buckets=SECONDS)
+        self._feedback = Counter("rag_feedback_total", "Scores that users gave", ["score", "forwarded"])
         self._seen: dict[Layer, LayerCounts] = {}
         self._looked_at = float("-inf")
 
@@ -99,6 +100,11 @@ class Metrics:
     def model_failed(self, kind: Kind) -> None:
         """One call, whether or not a retry or a fallback made it good."""
         self._errors.labels(kind).inc()
+
+    def feedback(self, score: float, *, forwarded: bool) -> None:
+        """`score` of 0..1, counted by its third."""
+        third = "low" if score < 1 / 3 else "high" if score > 2 / 3 else "middle"
+        self._feedback.labels(third, str(forwarded).lower()).inc()
 
     async def observe_cache(self, cache: RAGCache) -> None:
         """The cache counts by itself; what came since the last time is added here. Bytes are looked up now and then."""
