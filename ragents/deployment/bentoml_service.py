@@ -27,6 +27,8 @@ from ragents.deployment.schemas import (
     BatchResponse,
     ClearRequest,
     ClearResponse,
+    FeedbackRequest,
+    FeedbackResponse,
     QueryRequest,
     QueryResponse,
     TableQueryRequest,
@@ -128,9 +130,11 @@ class RAGentsService:
     async def initialize(self, config: ServiceConfig | None = None) -> None:
         """Open everything; outside of BentoML call it yourself, and `close` at the end."""
         from ragents.deployment.app import open_app
+        from ragents.deployment.feedback import Feedback
         from ragents.deployment.health import Health
         from ragents.deployment.observability.logs import configure_logging
         from ragents.deployment.observability.metrics import get_metrics
+        from ragents.deployment.observability.scores import open_scores
         from ragents.deployment.observability.tracing import open_tracing
         from ragents.deployment.questions import Questions
         from ragents.deployment.samples import ensure_samples
@@ -152,8 +156,9 @@ class RAGentsService:
             await metrics.observe_cache(app.cache)
             questions = Questions(app, metrics)
             stack.push_async_callback(questions.runs.close)
+            feedback = Feedback(await stack.enter_async_context(open_scores(config.observability)), metrics)
             self._stack = stack.pop_all()
-        _state.fill(app, questions, Health(app))
+        _state.fill(app, questions, Health(app), feedback)
         if not await app.gate.keyed():
             log.info(
                 "there are no API keys: only callers on this machine are answered (`ragents keys create` makes one)"
@@ -185,6 +190,12 @@ class RAGentsService:
     async def query_table(self, request: TableQueryRequest, /) -> TableQueryResponse:
         """Ask a question of a table (a collection)."""
         return await _state.questions.table_query(request)
+
+    @bentoml.api(route="/feedback")
+    @endpoint
+    async def feedback(self, request: FeedbackRequest, /) -> FeedbackResponse:
+        """Score an answer."""
+        return await _state.feedback.take(request)
 
     @bentoml.api(route="/cache/clear")
     @endpoint
