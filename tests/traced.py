@@ -8,11 +8,11 @@ from typing import Any
 from benchmarks.mock_llm import MockLLM
 from benchmarks.mock_llm.types import Step, ToolCall
 from ragents.deployment.app import App, open_app
+from ragents.deployment.callers import Caller
 from ragents.deployment.config import ServiceConfig
 from ragents.deployment.http import RequestContext, enter_request
 from ragents.deployment.observability.metrics import get_metrics
 from ragents.deployment.observability.tracing import open_tracing
-from ragents.deployment.callers import Caller
 from ragents.deployment.questions import Questions
 from ragents.deployment.schemas import QueryRequest, QueryResponse
 from ragents.principal import Principal
@@ -39,7 +39,9 @@ class Traced:
     app: App
     questions: Questions
 
-    async def ask(self, query: str = QUESTION, *, request_id: str = "r1", tenant: str = "default", **fields: Any) -> QueryResponse:
+    async def ask(
+        self, query: str = QUESTION, *, request_id: str = "r1", tenant: str = "default", **fields: Any
+    ) -> QueryResponse:
         enter_request(RequestContext(request_id, caller=Caller(Principal(tenant))))
         return await self.questions.query(QueryRequest(query=query, **fields))
 
@@ -60,7 +62,9 @@ async def open_traced(receiver: Receiver, mock: MockLLM, **observability: Any) -
         for tenant in ("default", "other"):
             for uri, text in TEXTS.items():
                 await add_document(app.engine, uri, [text], principal=Principal(tenant))
-        questions = Questions(app, get_metrics())
+        metrics = get_metrics()
+        metrics._seen.clear()  # of another app's cache
+        questions = Questions(app, metrics)
         try:
             yield Traced(app, questions)
         finally:
@@ -69,11 +73,15 @@ async def open_traced(receiver: Receiver, mock: MockLLM, **observability: Any) -
 
 def items_of(receiver: Receiver, kind: str) -> list[dict[str, Any]]:
     """Opik's "traces" or "spans" that have come."""
-    return [item for each in list(receiver.requests) if each.path.endswith(f"/{kind}/batch") for item in each.json()[kind]]
+    return [
+        item for each in list(receiver.requests) if each.path.endswith(f"/{kind}/batch") for item in each.json()[kind]
+    ]
 
 
 def tree_of(spans: Iterable[dict[str, Any]], parent: str | None = None) -> Tree:
     """Names of Opik's spans, each with those beneath it, in the order of their start."""
     spans = list(spans)
-    below = sorted((each for each in spans if each.get("parent_span_id") == parent), key=lambda each: each["start_time"])
+    below = sorted(
+        (each for each in spans if each.get("parent_span_id") == parent), key=lambda each: each["start_time"]
+    )
     return [(each["name"], tree_of(spans, each["id"])) for each in below]

@@ -145,7 +145,7 @@ class Conversations:
 
     async def _near(self, key: str, scope: CacheScope, turn: Turn) -> SemanticHit | None:
         """The answer to another wording of the question, where that layer is on."""
-        if self.semantic is None:
+        if self.semantic is None or self.semantic.off_because is not None:
             return None
         with span("cache semantic") as step:
             hit = await self.semantic.find(key, scope=scope, principal=turn.principal)
