@@ -5,13 +5,19 @@ import json
 import re
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.trace import SpanKind, Tracer
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from benchmarks.mock_llm.types import Script, Seen, Step
 
@@ -29,6 +35,7 @@ class MockLLM:
         self.script = script or Script()
         self.seen = Seen()
         self.url = ""
+        self.tracer: Tracer | None = None
         self._taken = 0
         self._changed = threading.Condition()
 
@@ -43,6 +50,20 @@ class MockLLM:
             return self._changed.wait_for(lambda: getattr(self.seen, name) >= count, timeout_s)
 
     async def complete(self, request: Request) -> Response:
+        with self._span(request.headers):
+            return await self._complete(request)
+
+    @contextmanager
+    def _span(self, headers: Mapping[str, str]) -> Iterator[None]:
+        """One of its own in the caller's trace, as vLLM makes them, where it was told where to send them."""
+        if self.tracer is None:
+            yield
+            return
+        context = TraceContextTextMapPropagator().extract(headers)
+        with self.tracer.start_as_current_span("llm_request", context, kind=SpanKind.SERVER):
+            yield
+
+    async def _complete(self, request: Request) -> Response:
         body = await request.json()
         self._note(body, dict(request.headers))
         step = _echoed(self._next(), body)
@@ -145,9 +166,17 @@ def create_app(mock: MockLLM) -> FastAPI:
 
 
 @contextmanager
-def open_mock_llm(script: Script | None = None, *, port: int = 0) -> Iterator[MockLLM]:
-    """The mock in a thread of its own, on a free port of the loopback interface unless `port` names one."""
+def open_mock_llm(script: Script | None = None, *, port: int = 0, otlp: str | None = None) -> Iterator[MockLLM]:
+    """The mock in a thread of its own, on a free port of the loopback interface unless `port` names one.
+
+    `otlp`: where its spans go, such as http://127.0.0.1:4318/v1/traces.
+    """
     mock = MockLLM(script)
+    spans = None
+    if otlp is not None:
+        spans = TracerProvider(resource=Resource.create({"service.name": "mock-llm"}))
+        spans.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(endpoint=otlp, timeout=2)))
+        mock.tracer = spans.get_tracer("mock_llm")
     config = uvicorn.Config(create_app(mock), host="127.0.0.1", port=port, log_level="critical", lifespan="off")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
@@ -164,6 +193,8 @@ def open_mock_llm(script: Script | None = None, *, port: int = 0) -> Iterator[Mo
         server.should_exit = True
         server.force_exit = True  # streams that hang on purpose are not waited for
         thread.join(10)
+        if spans is not None:
+            spans.shutdown()
 
 
 async def _cut() -> AsyncIterator[bytes]:

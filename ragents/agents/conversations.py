@@ -33,6 +33,7 @@ from ragents.rag.cache.patience import patient_for
 from ragents.rag.cache.semantic import SemanticCache, SemanticHit
 from ragents.rag.prompt import PROMPT_VERSION
 from ragents.rag.types import RAGResponse
+from ragents.tracing import span
 
 PASSING = ("stopped", "not reranked")
 """How notes begin that speak of this moment, and not of the question."""
@@ -110,8 +111,10 @@ class Conversations:
     async def _ask_cached(self, cache: RAGCache, asked: "_Asked") -> AgentAnswer:
         """From the cache, or by the agent for all who ask the same meanwhile."""
         started, key, agent, turn = time.perf_counter(), asked.query.strip(), asked.agent, asked.turn
-        scope = await self._scope(asked)
-        hit = await cache.get_answer(key, scope=scope)
+        with span("cache answer") as step:
+            scope = await self._scope(asked)
+            hit = await cache.get_answer(key, scope=scope)
+            step.set_attribute("ragents.hit", hit is not None)
         if hit is not None and not hit.due:
             return await self._told(asked, hit, started)
         # While it is answered afresh before its time is over, the others are told what is there.
@@ -144,7 +147,12 @@ class Conversations:
 
     async def _near(self, key: str, scope: CacheScope, turn: Turn) -> SemanticHit | None:
         """The answer to another wording of the question, where that layer is on."""
-        return await self.semantic.find(key, scope=scope, principal=turn.principal) if self.semantic else None
+        if self.semantic is None or self.semantic.off_because is not None:
+            return None
+        with span("cache semantic") as step:
+            hit = await self.semantic.find(key, scope=scope, principal=turn.principal)
+            step.set_attribute("ragents.hit", hit is not None and not hit.shadow)
+        return hit
 
     async def _answered_meanwhile(
         self, cache: RAGCache, flight: Flight[RAGResponse], key: str, scope: CacheScope

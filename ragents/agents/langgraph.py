@@ -17,6 +17,7 @@ from ragents.agents.claims import Support, notes_on, says_so, statements_of, sup
 from ragents.agents.grading import Grade, grade_by_rules, grading_prompt, queries_instead
 from ragents.agents.langgraph_base import AgentState, Graph, LangGraphAgent, history_digest, stored
 from ragents.agents.rewriting import standalone
+from ragents.agents.steps import step
 from ragents.agents.turns import TurnState, found_in, question_of, this_turn, with_ms
 from ragents.agents.types import Turn
 from ragents.errors import BudgetExceeded
@@ -65,12 +66,12 @@ class LangGraphRAGAgent(LangGraphAgent):
 
     def build_graph(self) -> Graph:
         graph = StateGraph(CorrectiveState, context_schema=Turn)
-        graph.add_node("rewrite", self._rewrite)
-        graph.add_node("retrieve", self._retrieve)
-        graph.add_node("grade", self._grade)
-        graph.add_node("reason", self._reason)
-        graph.add_node("answer", self._answer)
-        graph.add_node("check", self._check)
+        graph.add_node("rewrite", step("rewrite", self._rewrite))
+        graph.add_node("retrieve", step("retrieve", self._retrieve))
+        graph.add_node("grade", step("grade", self._grade))
+        graph.add_node("reason", step("reason", self._reason))
+        graph.add_node("answer", step("answer", self._answer))
+        graph.add_node("check", step("check", self._check))
         graph.add_edge(START, "rewrite")
         graph.add_edge("rewrite", "retrieve")
         graph.add_edge("retrieve", "grade")

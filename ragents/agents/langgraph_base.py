@@ -29,6 +29,7 @@ from ragents.llm.client import LLMClient
 from ragents.principal import Principal
 from ragents.rag.engine import RAGEngine
 from ragents.rag.types import RAGResponse
+from ragents.tracing import span
 
 RESPONSE: TypeAdapter[RAGResponse] = TypeAdapter(RAGResponse)
 MAX_EVENTS = 1_000
@@ -223,6 +224,19 @@ class LangGraphAgent(ABC):
         turn: Turn,
         fence: int | None = None,
         speech: Speech | None = None,
+    ) -> AgentAnswer:
+        attributes = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": self.name}
+        with span(f"invoke_agent {self.name}", attributes):
+            return await self._run_graph(given, thread_id=thread_id, turn=turn, fence=fence, speech=speech)
+
+    async def _run_graph(
+        self,
+        given: AgentState | Command[Any] | None,
+        *,
+        thread_id: str,
+        turn: Turn,
+        fence: int | None,
+        speech: Speech | None,
     ) -> AgentAnswer:
         budget = turn.budget.within(tokens=self.config.max_tokens_per_turn, seconds=self.config.turn_timeout_s)
         turn = replace(turn, budget=budget)

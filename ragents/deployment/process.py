@@ -14,6 +14,8 @@ import threading
 from types import FrameType
 
 from bentoml import server_context
+from bentoml.container import BentoMLContainer  # type: ignore[attr-defined]  # BentoML is not strict about __all__
+from opentelemetry.util.http import ExcludeList
 
 from ragents.errors import RAGentsError
 
@@ -68,6 +70,13 @@ def end_with_listener() -> None:
     """A worker whose listening process was killed would go on holding the port and the embedded Postgres (Linux)."""
     if sys.platform == "linux" and started_by_listener():
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+def leave_tracing_to_us() -> None:
+    """Before BentoML builds its app: its own spans, unless its settings ask for them, would stand between ours and a
+    caller's as parents that nobody exports, and cost each request CPU time to be thrown away."""
+    if not BentoMLContainer.tracing.sample_rate.get():
+        BentoMLContainer.tracing_excluded_urls.set(ExcludeList([".*"]))
 
 
 def say(error: RAGentsError) -> None:

@@ -25,9 +25,11 @@ from ragents.rag.sentence_vectors import recall_sentences
 from ragents.rag.store.types import SearchQuery, VectorStore
 from ragents.rag.types import RAGResponse, Source
 from ragents.rag.windows import widen
+from ragents.tracing import INPUT, span, tell
 
 __all__ = ["RAGEngine", "RAGResponse"]
 
+EMBEDDING = {"gen_ai.operation.name": "embeddings"}
 FUSED_DEPTH = 50
 """Sources of each query where several are fused: one that two lists hold far down may be the best."""
 
@@ -89,8 +91,12 @@ class RAGEngine:
         name = collection or self.config.collection
         started = time.perf_counter()
         scope = await self.scope(principal=principal, collection=name, filters=filters)
-        if use_cache and self.cache and (hit := await self.cache.get_retrieval(text, top_k, scope=scope)):
-            return replace(hit, timings={"embed_ms": 0.0, "retrieve_ms": _ms_since(started)})
+        if use_cache and self.cache:
+            with span("cache retrieval") as step:
+                hit = await self.cache.get_retrieval(text, top_k, scope=scope)
+                step.set_attribute("ragents.hit", hit is not None)
+            if hit is not None:
+                return replace(hit, timings={"embed_ms": 0.0, "retrieve_ms": _ms_since(started)})
         depth = max(top_k, self.reranking.candidates) if self.reranking else top_k
         asked = SearchQuery(
             text=text,
@@ -113,7 +119,9 @@ class RAGEngine:
         left_out = None
         if self.reranking:
             rerank_started = time.perf_counter()
-            sources, left_out = await self.reranking.best(text, sources, top_k)
+            with span(f"rerank {self.reranking.model}", {"ragents.candidates": len(sources)}) as step:
+                sources, left_out = await self.reranking.best(text, sources, top_k)
+                step.set_attribute("ragents.left_out", left_out is not None)
             timings["rerank_ms"] = _ms_since(rerank_started)
         if self.config.sentence_vectors and self.llm is not None and self.llm.extractive:
             await recall_sentences(sources, store=self.store, embedder=self.embedder, principal=principal)
@@ -166,9 +174,16 @@ class RAGEngine:
     ) -> tuple[tuple[Source, ...], dict[str, float], tuple[str, ...]]:
         """Embed and search one query: sources, timings, notes."""
         started = time.perf_counter()
-        embedding, notes = await self._embed_query(asked.text)
+        with span(f"embeddings {self.embedder.model}", EMBEDDING) as step:
+            step.set_attribute("gen_ai.request.model", self.embedder.model)
+            embedding, notes = await self._embed_query(asked.text)
         search_started = time.perf_counter()
-        sources = tuple(await self.store.search(replace(asked, embedding=embedding), principal=principal))
+        with span(
+            "retrieval", {"gen_ai.operation.name": "retrieval", "gen_ai.data_source.id": asked.collection}
+        ) as step:
+            tell(step, INPUT, lambda: asked.text)
+            sources = tuple(await self.store.search(replace(asked, embedding=embedding), principal=principal))
+            step.set_attribute("ragents.sources", len(sources))
         timings = {"embed_ms": (search_started - started) * 1000, "retrieve_ms": _ms_since(search_started)}
         return sources, timings, notes
 
