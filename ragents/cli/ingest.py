@@ -89,6 +89,7 @@ async def ingest_paths(
                 principal=principal,
                 on_progress=on_progress,
                 force=force,
+                cache=app.cache.chunk_vectors(principal.tenant) if app.cache.shared else None,
             )
     if not quiet:
         _summarise(report)

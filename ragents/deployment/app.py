@@ -1,6 +1,5 @@
 """open_app: the composition root. Everything opens here, in order, and closes in reverse."""
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from ragents.agents.langgraph_base import LangGraphAgent
 from ragents.agents.react import ReactAgent
 from ragents.agents.table import AGENTS
 from ragents.agents.types import AgentConfig
-from ragents.config import data_home
+from ragents.config import data_home, in_image
 from ragents.deployment.config import ServiceConfig
 from ragents.deployment.keys import Audit, Gate, KeyStore, LoggedAudit, MemoryKeys
 from ragents.deployment.keys.postgres import PostgresAudit, PostgresKeys
@@ -176,11 +175,6 @@ def create_agents(
         name: agent(**common, ledger=threads.ledger) if issubclass(agent, ReactAgent) else agent(**common)
         for name, agent in AGENTS.items()
     }
-
-
-def in_image() -> bool:
-    """Whether this process runs in a container image, where data beside the process would be lost with it."""
-    return any(os.environ.get(name, "").lower() == "true" for name in ("RAGENTS_IMAGE", "BENTOML_CONTAINERIZED"))
 
 
 def _keys_and_audit(shared: Connections | None) -> tuple[KeyStore, Audit]:

@@ -62,6 +62,7 @@ class Metrics:
         )
         self._batch_wait = Histogram("rag_encoder_wait_seconds", "Wait for the encoder", ["kind"], buckets=SECONDS)
         self._batch_run = Histogram("rag_encoder_run_seconds", "One run of the encoder", ["kind"], buckets=SECONDS)
+        self._feedback = Counter("rag_feedback_total", "Scores that users gave", ["score", "forwarded"])
         self.caches = CacheMetrics()
         self.ingest = IngestMetrics()
         self.server = ServerMetrics()
@@ -117,6 +118,11 @@ class Metrics:
     def model_failed(self, kind: Kind) -> None:
         """One call, whether or not a retry or a fallback made it good."""
         self._errors.labels(kind).inc()
+
+    def feedback(self, score: float, *, forwarded: bool) -> None:
+        """`score` of 0..1, counted by its third."""
+        third = "low" if score < 1 / 3 else "high" if score > 2 / 3 else "middle"
+        self._feedback.labels(third, str(forwarded).lower()).inc()
 
     async def observe_cache(self, cache: RAGCache) -> None:
         await self.caches.observe(cache)

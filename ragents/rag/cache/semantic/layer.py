@@ -134,18 +134,25 @@ class SemanticCache:
             log.error("the semantic cache switches itself off: %s", self.off_because)
         return same
 
-    async def clear(self, *, tenant: str) -> int:
-        """How many of the tenant's answers were removed. BackendUnavailable when they cannot be."""
+    async def clear(self, *, tenant: str | None) -> int:
+        """How many of the tenant's answers were removed; of every tenant's with None, which is for admins.
+
+        BackendUnavailable when they cannot be.
+        """
         return await self._answers.clear(tenant)
 
-    async def stats(self, *, tenant: str) -> SemanticStats:
-        usage = await self._guarded(self._answers.usage(tenant), tenant=tenant)
-        counts = self._counts[tenant] if tenant in self._counts else Counter[str]()
+    async def stats(self, *, tenant: str | None) -> SemanticStats:
+        """Of one tenant, or of all with None, which is for admins."""
+        usage = await self._guarded(self._answers.usage(tenant), tenant=tenant or "")
+        counted = list(self._counts.values()) if tenant is None else [self._counts.get(tenant, Counter())]
+        counts = sum(counted, Counter[str]())
         return SemanticStats(
             hits=counts["hits"],
             misses=counts["misses"],
             entries=usage.entries if usage else 0,
             bytes=usage.bytes if usage else 0,
+            age_s=usage.age_s if usage else None,
+            known=usage is not None,
             evictions=counts["evictions"],
             refused=counts["refused"],
             shadow_samples=self._budget.samples,
