@@ -38,9 +38,10 @@ class CacheMetrics:
             before = self._seen.get(layer)
             if before == now:  # most layers, after most questions
                 continue
-            before = before or LayerCounts()
-            self._hits.labels(layer).inc(max(0, now.hits - before.hits))
-            self._misses.labels(layer).inc(max(0, now.misses - before.misses))
+            if before is None or now.hits < before.hits or now.misses < before.misses:
+                before = LayerCounts()  # a new cache, which began at 0
+            self._hits.labels(layer).inc(now.hits - before.hits)
+            self._misses.labels(layer).inc(now.misses - before.misses)
             self._evictions.labels(layer).inc(max(0, now.evictions - before.evictions))
             self._seen[layer] = replace(now)
 
