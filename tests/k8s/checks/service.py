@@ -1,5 +1,6 @@
 """What the manifests tell RAGents, and whether it fits the servers beside it."""
 
+import itertools
 import re
 import tempfile
 from collections.abc import Iterator
@@ -145,7 +146,7 @@ def _redis(documents: list[Document], config: ServiceConfig) -> Iterator[str]:
 
 
 def argument_after(arguments: list[str], name: str) -> str | None:
-    return next((value for key, value in zip(arguments, arguments[1:], strict=False) if key == name), None)
+    return next((value for key, value in itertools.pairwise(arguments) if key == name), None)
 
 
 def _bytes(text: str) -> float:
