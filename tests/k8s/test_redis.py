@@ -76,9 +76,12 @@ def test_it_starts_and_every_line_holds(file: str, start: StartRedis) -> None:
 
 @pytest.mark.parametrize("file", COMMANDS)
 def test_nobody_enters_without_the_password(file: str, start: StartRedis) -> None:
-    with start(file) as client, redis.Redis(port=client.connection_pool.connection_kwargs["port"]) as stranger:
-        with pytest.raises(redis.AuthenticationError):
-            stranger.ping()
+    with (
+        start(file) as client,
+        redis.Redis(port=client.connection_pool.connection_kwargs["port"]) as stranger,
+        pytest.raises(redis.AuthenticationError),
+    ):
+        stranger.ping()
 
 
 @pytest.mark.parametrize(("password", "ready"), [(PASSWORD, True), ("another", False)])
