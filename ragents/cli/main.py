@@ -3,7 +3,7 @@
 import typer
 
 from ragents import __version__
-from ragents.cli import agents, db, delete, doctor, eval, ingest, keys, query, reembed, serve
+from ragents.cli import agents, db, delete, doctor, eval, ingest, keys, plan, query, reembed, serve
 
 EPILOG = (
     "Exit status: 0 done, 1 failed, 2 bad usage or settings, 3 done but some files could not be taken, "
@@ -25,6 +25,7 @@ cli.command("delete")(delete.delete)
 cli.command("reembed")(reembed.reembed)
 cli.command("eval")(eval.evaluate)
 cli.command("doctor")(doctor.doctor)
+cli.command("plan")(plan.plan)
 cli.add_typer(agents.cli, name="agents")
 cli.add_typer(db.cli, name="db")
 cli.add_typer(keys.cli, name="keys")
