@@ -137,6 +137,7 @@ def _redis(documents: list[Document], config: ServiceConfig) -> Iterator[str]:
     limits = config.rate_limit.redis_url
     for place, url, wanted in (
         ("cache.redis_url", config.cache.redis_url.get_secret_value(), "redis-service"),
+        ("checkpoint.redis_url", config.checkpoint.redis_url.get_secret_value(), "redis-state-service"),
         ("rate_limit.redis_url", limits.get_secret_value() if limits else "", "redis-state-service"),
     ):
         if urlsplit(url).hostname != wanted:
