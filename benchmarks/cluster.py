@@ -26,6 +26,7 @@ from benchmarks.processes import cpu_ms
 from benchmarks.query import Process, process
 from benchmarks.start import free_port
 from ragents import ingestion
+from ragents.config import data_home
 from ragents.deployment.app import APP_ROLE, migrate_all
 from ragents.deployment.keys import KeyLimits, KeyOwner
 from ragents.deployment.keys.postgres import PostgresKeys
@@ -294,7 +295,10 @@ async def open_cluster(
         file = home / "settings.yaml"
         file.write_text(yaml.safe_dump(told))
         keys = {"clients": await create_key(owner, "clients")}  # before a server starts: they look but now and then
-        environment = {"RAGENTS_CONFIG": str(file), "RAGENTS_HOME": str(home)}
+        environment = {
+            "RAGENTS_CONFIG": str(file),
+            "RAGENTS_HOME": str(data_home()),
+        }  # where loading has left the encoder ready
         replicas = [Replica(name, home, environment) for name in NAMES[:count]]
         for replica in replicas:
             replica.start()

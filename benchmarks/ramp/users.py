@@ -12,6 +12,7 @@ import time
 import uuid
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
 
 import gevent
 from locust import FastHttpUser, LoadTestShape, events, task
@@ -22,6 +23,7 @@ QUESTIONS = PLAN["questions"]
 WEIGHTS = list(itertools.accumulate(1 / rank for rank in range(1, len(QUESTIONS) + 1)))
 LONGEST_PAUSE_S = 30.0
 NUMBERS = itertools.count()
+STOPPED_A_SECOND = 1000
 
 stage = STAGES[0]
 latencies_ms: dict[str, list[float]] = defaultdict(list)
@@ -36,10 +38,22 @@ class Ramp(LoadTestShape):
             if left < each["seconds"]:
                 if each is not stage:
                     stage = each
-                    Path(PLAN["stage"]).write_text(stage["name"])
-                return each["users"], max(1, each["users"] / 5)
+                    _tell(stage["name"])
+                return each["users"], max(1, each["users"] / 5) if growing(each) else STOPPED_A_SECOND
             left -= each["seconds"]
         return None
+
+
+def growing(each: dict[str, Any]) -> bool:
+    before = STAGES[STAGES.index(each) - 1] if each is not STAGES[0] else {"users": 0}
+    return bool(each["users"] > before["users"])
+
+
+def _tell(name: str) -> None:
+    """At once: it is read while it is written."""
+    file = Path(PLAN["stage"])
+    file.with_suffix(".new").write_text(name)
+    file.with_suffix(".new").replace(file)
 
 
 class Reader(FastHttpUser):
