@@ -53,6 +53,7 @@ def create_named_model(config: ModelConfig, *, embed: EmbedTexts | None = None) 
         structured=vllm if config.structured_output is None else config.structured_output,
         salt=create_salt(key) if vllm else None,
         body=config.extra.get("extra_body", {}),
+        fingerprint=config.fingerprint,
         others=others,
         breaker_failures=config.breaker_failures,
         breaker_reset_s=config.breaker_reset_s,

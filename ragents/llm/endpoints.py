@@ -46,7 +46,7 @@ class NamedModel:
 
     `timeout_s` is for one call, `max_retries` how often it is made again. `context_tokens` is the window, of which an
     answer takes `answer_tokens` at most when the caller says nothing else. `body`: fields of the request that OpenAI
-    has no name for; `salt` makes one more of them, `structured` another.
+    has no name for; `salt` makes one more of them, `structured` another. `fingerprint`: of the settings.
     """
 
     name: str
@@ -60,6 +60,7 @@ class NamedModel:
     structured: bool = False
     salt: Callable[[], str] | None = None
     body: Mapping[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""
     others: Sequence[BaseChatModel] = ()
     breaker_failures: int = 5
     breaker_reset_s: float = 30.0
