@@ -134,7 +134,7 @@ async def test_another_model_fallback_or_temperature_is_another_key() -> None:
     clients = [
         client(),
         client(temperature=0.0),
-        client(fallbacks=[ModelConfig(provider="openai", base_url="http://127.0.0.1:1/v1")]),
+        client(fallbacks=[ModelConfig(provider="openai", base_url="http://127.0.0.1:1/v1", model_name="n")]),
     ]
     assert len({await key(llm=each) for each in clients}) == 3
 
