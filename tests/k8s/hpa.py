@@ -1,4 +1,4 @@
-"""What the HorizontalPodAutoscaler controller does with an autoscaling/v2 object, without a cluster and without a clock.
+"""What the HorizontalPodAutoscaler controller does with an autoscaling/v2 object: no cluster, no clock.
 
 Modelled on Kubernetes' pkg/controller/podautoscaler (horizontal.go, replica_calculator.go; 1.27 and later) with the
 defaults of kube-controller-manager: a sync every 15 s, tolerance 0.1, 300 s of CPU initialization, 30 s of initial

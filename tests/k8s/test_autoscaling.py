@@ -3,7 +3,9 @@
 `pytest -s tests/k8s/test_autoscaling.py` prints the table of docs/deployment.md.
 """
 
+import itertools
 import statistics
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -154,7 +156,7 @@ def test_going_down_waits_five_minutes_and_is_slow(shipped: dict[str, Any], requ
         downs = [(at, change) for at, change in each.changes if at >= STEP_AT]
         assert downs[0][0] >= STEP_AT + 290
         assert min(change for _, change in downs) >= -2
-        assert all(later - earlier >= 59 for (earlier, _), (later, _) in zip(downs, downs[1:], strict=False))
+        assert all(later - earlier >= 59 for (earlier, _), (later, _) in itertools.pairwise(downs))
         assert each.replicas[-1] == 3
         assert each.turns == 0
 
@@ -245,12 +247,15 @@ def test_keda_says_the_same(shipped: dict[str, Any]) -> None:
 def test_the_table(shipped: dict[str, Any], requests: dict[str, float]) -> None:
     lines = list(_table(shipped, requests))
 
-    print("\n" + "\n".join(lines))
+    sys.stdout.write("\n".join(["", *lines, ""]))
     assert len(lines) == 2 + 2 * len(BASE)
 
 
 def _table(shipped: dict[str, Any], requests: dict[str, float]) -> Iterator[str]:
-    yield "| load | policy | 10x step: 20 pods | all ready | refused | 20-s burst adds | noisy hour: changes, turns | 20 to 3 pods | most at once |"
+    yield (
+        "| load | policy | 10x step: 20 pods | all ready | refused | 20-s burst adds | noisy hour: changes, turns "
+        "| 20 to 3 pods | most at once |"
+    )
     yield "|---|---|---|---|---|---|---|---|---|"
     for kind, (traits, base) in BASE.items():
         for policy, spec in (("shipped", shipped), ("common", shipped | {"behavior": COMMON})):

@@ -1,5 +1,6 @@
 """What the manifests tell RAGents, and whether it fits the servers beside it."""
 
+import itertools
 import re
 import tempfile
 from collections.abc import Iterator
@@ -136,6 +137,7 @@ def _redis(documents: list[Document], config: ServiceConfig) -> Iterator[str]:
     limits = config.rate_limit.redis_url
     for place, url, wanted in (
         ("cache.redis_url", config.cache.redis_url.get_secret_value(), "redis-service"),
+        ("checkpoint.redis_url", config.checkpoint.redis_url.get_secret_value(), "redis-state-service"),
         ("rate_limit.redis_url", limits.get_secret_value() if limits else "", "redis-state-service"),
     ):
         if urlsplit(url).hostname != wanted:
@@ -145,7 +147,7 @@ def _redis(documents: list[Document], config: ServiceConfig) -> Iterator[str]:
 
 
 def argument_after(arguments: list[str], name: str) -> str | None:
-    return next((value for key, value in zip(arguments, arguments[1:], strict=False) if key == name), None)
+    return next((value for key, value in itertools.pairwise(arguments) if key == name), None)
 
 
 def _bytes(text: str) -> float:

@@ -85,8 +85,11 @@ async def _make_role(connection: asyncpg.Connection, role: str, login: str, pass
 
 
 async def _become_member(connection: asyncpg.Connection, role: str) -> None:
-    """To hand a function over to a role one must be a member of it."""
-    if not await connection.fetchval("SELECT pg_has_role(current_user, $1, 'MEMBER')", role):
+    """To hand a function over to a role one must be a member of it, and since Postgres 16 one that may become it:
+    there whoever makes a role is a member that may not, until that is granted.
+    """
+    privilege = "SET" if connection.get_server_version().major >= 16 else "MEMBER"
+    if not await connection.fetchval("SELECT pg_has_role(current_user, $1, $2)", role, privilege):
         await connection.execute(f"GRANT {await quoted(connection, role)} TO CURRENT_USER")
 
 
