@@ -32,6 +32,8 @@ DASHBOARDS = sorted((ROOT / "deploy" / "grafana" / "dashboards").glob("*.json"))
 VALUES = ROOT / "build" / "dashboard-values.md"
 JOB = "ragents"
 DOCUMENTS = 8
+MOST_SAMPLES = 3_000
+"""Of one server, however much it is asked: labels have bounded values."""
 RAGENTS = [sys.executable, "-c", "from ragents.cli import main; main()"]
 GOOD = Step(content="It is so, as the passage tells. [1]")
 RATE_INTERVAL = "10m"
@@ -206,6 +208,7 @@ def test_what_was_done_is_what_the_panels_show(run: Run) -> None:
     assert 0 <= value("time() - max(rag_backup_last_success_timestamp_seconds)") < 600
     assert value('sum(rag_llm_errors_total{kind="server_error"})') == 3
     assert value("count(up == 1)") >= 1
+    assert value(f'max(max_over_time(scrape_samples_scraped{{job="{JOB}"}}[10m]))') < MOST_SAMPLES
 
 
 def test_every_alert_s_expression_is_evaluated_without_an_error(run: Run) -> None:

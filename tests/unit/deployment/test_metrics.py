@@ -24,6 +24,7 @@ from ragents.errors import (
     RateLimited,
     ThreadBusy,
 )
+from ragents.rag.cache.cache import LayerCounts
 from tests.redis_server import RedisServer
 
 
@@ -200,3 +201,27 @@ async def test_what_is_stored_of_threads_is_told_with_its_bytes(backend: str, mi
     assert [name for name, _ in told] == [backend, backend]
     assert 5000 < told[0][1] < 7000
     assert 700 < told[1][1] < 900
+
+
+def test_a_new_cache_counts_from_its_own_beginning() -> None:
+    """One process may open several in its life: tests do, and programs that embed the service."""
+    caches = get_metrics().caches
+    layer = "a-layer-of-this-test"
+
+    def hits() -> float:
+        return workers.counted_by_all("rag_cache_hits_total", "layer").get(layer, 0.0)
+
+    caches.counted({layer: LayerCounts(hits=5, misses=1)})
+    caches.counted({layer: LayerCounts(hits=7, misses=1)})
+    assert hits() == 7
+    caches.counted({layer: LayerCounts(hits=2, misses=0)})
+    assert hits() == 9
+
+
+def test_outcomes_and_reasons_are_there_before_they_happen() -> None:
+    get_metrics().expect(["an-agent-of-this-test"])
+    found = workers.counted_by_all("rag_queries_total", "agent_type")
+    assert found["an-agent-of-this-test"] == 0
+    assert {"queue_full", "queue_timeout", "deadline"} <= set(
+        workers.counted_by_all("rag_rate_limited_total", "reason")
+    )
