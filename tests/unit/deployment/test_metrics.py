@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry, multiprocess
 
 from ragents.agents.checkpointing import CheckpointConfig, open_thread_state
 from ragents.agents.types import AgentAnswer
@@ -12,7 +13,7 @@ from ragents.deployment.observability import workers
 from ragents.deployment.observability.ingesting import WINDOW_S as INGEST_WINDOW_S
 from ragents.deployment.observability.ingesting import ChunkRate
 from ragents.deployment.observability.machine import Room, container_memory, disk
-from ragents.deployment.observability.metrics import Outcome, get_metrics
+from ragents.deployment.observability.metrics import STAGES, Outcome, get_metrics
 from ragents.deployment.observability.server import ServerMetrics
 from ragents.deployment.observability.threads import WINDOW_S, ActiveThreads
 from ragents.errors import (
@@ -25,6 +26,7 @@ from ragents.errors import (
     ThreadBusy,
 )
 from ragents.rag.cache.cache import LayerCounts
+from ragents.rag.types import RAGResponse
 from tests.redis_server import RedisServer
 
 
@@ -57,6 +59,21 @@ def test_only_our_side_s_faults_are_errors(error: BaseException, status: str) ->
         raise error
     assert seen[0].status == status
     assert seen[0].answer is None or isinstance(seen[0].answer, AgentAnswer)
+
+
+def test_each_stage_of_an_answer_is_observed() -> None:
+    def observed() -> dict[str, float]:
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)
+        name = "rag_stage_duration_seconds_count"
+        return {stage: registry.get_sample_value(name, {"stage": stage}) or 0 for stage in STAGES}
+
+    before = observed()
+    timings = {"embed_ms": 1.0, "retrieve_ms": 2.0, "rerank_ms": 3.0, "generate_ms": 4.0, "unheard_of_ms": 5.0}
+    response = RAGResponse(query="q", sources=(), confidence=0.5, answer="a", model="m", timings=timings)
+    with get_metrics().query("simple", {"simple": None}) as outcome:
+        outcome.answer = AgentAnswer("a-thread", "simple", response)
+    assert observed() == {stage: count + 1 for stage, count in before.items()}
 
 
 def test_a_thread_counts_once_and_no_longer_than_its_window() -> None:
