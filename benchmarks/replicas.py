@@ -223,7 +223,11 @@ async def a_stream_goes_on_elsewhere(cluster: Cluster) -> dict[str, object]:
     words = " ".join(f"word{n}" for n in range(60))
     await cluster.script(steps=[{"content": f"{words} [1]"}], between_tokens_s=0.05)
     async with session(await cluster.key("clients")) as http:
-        asked = {"query": "How is the cache configured?", "use_cache": False, "thread_id": f"s-{uuid.uuid4()}"}
+        asked: dict[str, Any] = {
+            "query": "How is the cache configured?",
+            "use_cache": False,
+            "thread_id": f"s-{uuid.uuid4()}",
+        }
         served_by, seen = await _begin(http, cluster, asked, run := str(uuid.uuid4()))
         other = next(each for each in cluster.replicas if each.name != served_by)
         seen += [each async for each in _events(http, f"{other.url}/runs/{run}/events", after=seen[-1][0])]
@@ -237,14 +241,14 @@ async def a_stream_goes_on_elsewhere(cluster: Cluster) -> dict[str, object]:
         outcome, _ = await ask(http, cluster.url, asked, key=run)
         seconds = time.monotonic() - began
     await come_back(cluster, served_by)
-    questions = [id_ for kind, id_, _ in (await histories(cluster, {asked["thread_id"]}))[asked["thread_id"]]]
+    history = (await histories(cluster, {asked["thread_id"]}))[asked["thread_id"]]
     return {
         "name": "a stream goes on elsewhere",
         "resumed_whole": whole,
         "when_its_server_died": end[1],
         "asked_again": outcome,
         "seconds": round(seconds, 1),
-        "messages": len(questions),
+        "messages": len(history),
     }
 
 

@@ -24,13 +24,13 @@ SHAPES = ((1, 1), (1, 2), (2, 1), (3, 1))
 ROUNDS = 2
 
 
-def run() -> list[dict[str, object]]:
+def run() -> list[dict[str, Any]]:
     return asyncio.run(measure())
 
 
-async def measure() -> list[dict[str, object]]:
+async def measure() -> list[dict[str, Any]]:
     """The best of ROUNDS for each shape: what disturbs a round only ever takes from it."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     print(
         f"{'servers':>8}{'workers':>9}{'clients':>9}{'answers/s':>11}{'of linear':>11}{'cores used':>12}{'failed':>8}"
     )

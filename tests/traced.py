@@ -63,7 +63,7 @@ async def open_traced(receiver: Receiver, mock: MockLLM, **observability: Any) -
             for uri, text in TEXTS.items():
                 await add_document(app.engine, uri, [text], principal=Principal(tenant))
         metrics = get_metrics()
-        metrics._seen.clear()  # of another app's cache
+        metrics.caches._seen.clear()  # of another app's cache
         questions = Questions(app, metrics)
         try:
             yield Traced(app, questions)

@@ -46,6 +46,10 @@ async def _some_500s(cluster: Cluster) -> None:
     await cluster.script(**{**QUIET, "steps": steps})
 
 
+async def _nothing_but_500s(cluster: Cluster) -> None:
+    await cluster.script(steps=[{"fault": "500"}])
+
+
 async def _slow(cluster: Cluster) -> None:
     await cluster.script(**{**QUIET, "first_token_s": 3.0})
 
@@ -78,12 +82,13 @@ STAGES = (
     Stage("1", 1, 0.08),
     Stage("50", 50, 0.14),
     Stage("200", 200, 0.14),
-    Stage("1000", 1000, 0.2),
-    Stage("200 again", 200, 0.1),
+    Stage("1000", 1000, 0.18),
+    Stage("200 again", 200, 0.08),
     Stage("a quarter of the model's answers are 500", 200, 0.08, _some_500s, _quiet),
     Stage("the model takes 3 s longer", 200, 0.08, _slow, _quiet),
     Stage("the cache's Redis is stopped", 200, 0.08, _redis_away, _redis_back),
     Stage("kill -9 of a server, which starts again", 200, 0.1, _kill),
+    Stage("every answer of the model is a 500", 200, 0.04, _nothing_but_500s, _quiet),
 )
 
 

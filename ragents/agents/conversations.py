@@ -270,7 +270,7 @@ class Conversations:
         parameters: dict[str, Any] = {
             **found.parameters,
             "agent": agent.name,
-            "model": [each.name for each in agent.llm.models],
+            "model": agent.llm.identity,
             "top_k": turn.top_k or agent.engine.config.top_k,
             "max_tokens": turn.max_tokens,
             "min_confidence": agent.engine.config.min_confidence,

@@ -107,7 +107,7 @@ class LangGraphRAGAgent(LangGraphAgent):
         cache = self.engine.cache if turn.use_cache else None
         scope = rewrite_scope(
             tenant=turn.principal.tenant,
-            models=[each.name for each in self.llm.models],
+            models=self.llm.identity,
             prompt=REWRITE_PROMPT,
             history=history_digest(earlier),
         )

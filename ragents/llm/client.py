@@ -68,6 +68,11 @@ class LLMClient:
         return self.models[0].name
 
     @property
+    def identity(self) -> list[str]:
+        """Names and settings of the models: what a cached answer depends on."""
+        return [f"{each.name}#{each.fingerprint}" for each in self.models]
+
+    @property
     def extractive(self) -> bool:
         """Whether answers are sentences of the sources instead of generated text."""
         return self.models[0].extractive

@@ -47,7 +47,7 @@ class NamedModel:
     `timeout_s` is for one call, `max_retries` how often it is made again. `context_tokens` is the window, of which an
     answer takes `answer_tokens` at most when the caller says nothing else. `body`: fields of the request that OpenAI
     has no name for; `salt` makes one more of them, `structured` another. `takes_headers`: a call may bring some, so
-    that the server's spans join the question's.
+    that the server's spans join the question's. `fingerprint`: of the settings.
     """
 
     name: str
@@ -63,6 +63,7 @@ class NamedModel:
     body: Mapping[str, Any] = field(default_factory=dict)
     provider: str = ""
     takes_headers: bool = False
+    fingerprint: str = ""
     others: Sequence[BaseChatModel] = ()
     breaker_failures: int = 5
     breaker_reset_s: float = 30.0

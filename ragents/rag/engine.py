@@ -164,7 +164,7 @@ class RAGEngine:
                 "candidates": self.config.candidates,
                 "dense_weight": self.config.dense_weight,
                 "neighbours": self.config.neighbours,
-                "reranker": self.reranking.model if self.reranking else None,
+                "reranker": [self.reranking.model, self.reranking.candidates] if self.reranking else None,
                 "query": self.config.query.model_dump(exclude={"timeout_s"}) if self.config.query.active else None,
             },
         )

@@ -39,6 +39,14 @@ def test_our_own_rules_find_nothing(document: Document) -> None:
     assert find_problems(document, DEPLOY) == []
 
 
+def test_opik_is_included_from_a_checkout_and_told_to_the_service_by_a_setting(document: Document) -> None:
+    more = interpolate(yaml.safe_load((DEPLOY / "compose.opik.yaml").read_text()), {"OPIK_DIR": "../../opik"})
+    assert list(Draft7Validator(SCHEMA).iter_errors(more)) == []
+    (service,) = more["services"].values()
+    document["services"]["ragents"]["environment"] |= service["environment"]
+    assert find_problems(document, DEPLOY) == []
+
+
 def test_without_secrets_nothing_starts() -> None:
     with pytest.raises(Unset):
         interpolate(yaml.safe_load(TEXT), {})

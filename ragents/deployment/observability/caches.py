@@ -35,7 +35,10 @@ class CacheMetrics:
     def counted(self, layers: Mapping[str, LayerCounts]) -> None:
         """What a cache of this process has counted since it began."""
         for layer, now in layers.items():
-            before = self._seen.get(layer, LayerCounts())
+            before = self._seen.get(layer)
+            if before == now:  # most layers, after most questions
+                continue
+            before = before or LayerCounts()
             self._hits.labels(layer).inc(max(0, now.hits - before.hits))
             self._misses.labels(layer).inc(max(0, now.misses - before.misses))
             self._evictions.labels(layer).inc(max(0, now.evictions - before.evictions))

@@ -60,7 +60,7 @@ async def plan_queries(
         asked = None
         if mode == "llm" and llm is not None and not llm.extractive:
             prompt = f"{ASK[what].format(count=config.variants)}\n{FORM.format()}"
-            scope = rewrite_scope(tenant=tenant, models=[each.name for each in llm.models], prompt=prompt)
+            scope = rewrite_scope(tenant=tenant, models=llm.identity, prompt=prompt)
             asked, spent = await _asked_before(question, prompt, scope, cache, llm)
             usage += spent
             if asked is None:

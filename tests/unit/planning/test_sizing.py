@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from ragents.errors import ConfigError, InputError
 from ragents.planning import ASSUMPTIONS, Plan, Workload, assume, plan
 
+DOCS = Path(__file__).parents[3] / "docs" / "scaling.md"
 PRICES = [
     "price_prompt=1",
     "price_completion=4",
@@ -191,3 +193,24 @@ def test_a_better_cache_never_needs_more_to_answer(workload: Workload) -> None:
     better = replace(workload, hit_rate=(1 + workload.hit_rate) / 2)
     for section, name in (("service", "workers needed"), ("postgres", "cores"), ("model", "GPUs")):
         assert planned(better).value(section, name) <= planned(workload).value(section, name)
+
+
+def test_the_tables_of_the_docs_say_what_the_planner_says() -> None:
+    rows = [line for line in DOCS.read_text().splitlines() if line.startswith("| 1") or line.startswith("| 5000")]
+    names = [
+        "tables",
+        "indexes",
+        "memory",
+        "shared_buffers",
+        "effective_cache_size",
+        "maintenance_work_mem",
+        "disk",
+        "CPU of a search",
+        "first ingestion",
+    ]
+    assert len(rows) == 5
+    for row in rows:
+        cells = [float(cell.split()[0]) for cell in row.strip("| ").split("|")]
+        found = planned(Workload(users=50, questions_per_day=0, chunks=int(cells[0])))
+        for name, cell in zip(names, cells[1:], strict=True):
+            assert found.value("postgres", name) == pytest.approx(cell, rel=0.06), (row, name)
