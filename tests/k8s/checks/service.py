@@ -26,7 +26,7 @@ def environment(container: Document) -> dict[str, str]:
         if reference is None:
             values[variable["name"]] = variable.get("value", "")
         elif (value := secrets.get(reference["name"], {}).get(reference["key"])) is not None:
-            values[variable["name"]] = value
+            values[variable["name"]] = value.replace("CHANGE-ME", "changed-to-something-else")
         elif reference.get("optional"):
             values[variable["name"]] = "given"
     return values
