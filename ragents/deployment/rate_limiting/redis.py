@@ -15,6 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 
 from ragents.deployment.rate_limiting.config import RateLimitConfig
+from ragents.deployment.rate_limiting.patience import Patience
 from ragents.deployment.rate_limiting.types import Bucket, Decision, Demand, Lease, Source
 from ragents.errors import BackendUnavailable, ConfigError
 
@@ -70,7 +71,7 @@ class Server:
     async def command(self, *parts: Argument, timeout_s: float, again: bool = False) -> Any:
         """`again` repeats, within the same time, what met a connection that had broken: only what may be done twice."""
         try:
-            async with asyncio.timeout(timeout_s), self._turns:
+            async with Patience(timeout_s), self._turns:
                 try:
                     return await self._execute(parts)
                 except RedisConnectionError:
