@@ -314,7 +314,7 @@ async def open_cluster(
 def _settings(
     owner: str, llm: str, cache: str, state: str, count: int, workers: int, checkpoint: str
 ) -> dict[str, Any]:
-    """Time-outs longer than the defaults: on a busy machine a Redis that gets no core for a while would pass for away."""
+    """Time-outs above the defaults: on a busy machine a Redis that gets no core for a while would pass for away."""
     return {
         "store": {"dsn": _serving(owner)},
         "llm": {"provider": "openai", "base_url": f"{llm}/v1", "model_name": "mock"},
