@@ -314,7 +314,7 @@ async def open_cluster(
 def _settings(
     owner: str, llm: str, cache: str, state: str, count: int, workers: int, checkpoint: str
 ) -> dict[str, Any]:
-    """Time-outs are longer than the defaults where a busy machine would pass for a Redis that is away."""
+    """Time-outs above the defaults: on a busy machine a Redis that gets no core for a while would pass for away."""
     return {
         "store": {"dsn": _serving(owner)},
         "llm": {"provider": "openai", "base_url": f"{llm}/v1", "model_name": "mock"},
@@ -322,7 +322,7 @@ def _settings(
         "rag": {"min_confidence": 0.0},
         "cache": {"backend": "redis", "redis_url": cache, "timeout_s": 0.25},
         "checkpoint": {"backend": checkpoint, "redis_url": state},
-        "rate_limit": {"redis_url": state, "redis_timeout_s": 1.0, "replicas": count, **NO_LIMITS},
+        "rate_limit": {"redis_url": state, "redis_timeout_s": 0.5, "replicas": count, **NO_LIMITS},
         "serving": {"workers": workers, "resume_grace_s": 30.0},
     }
 

@@ -87,7 +87,7 @@ class Conversations:
         A turn that the thread has already (the same Turn.id) is told again, or goes on where a crash cut it off.
         ThreadBusy while another turn runs for longer than the settings allow to wait.
         """
-        asked = _Asked(
+        asked = Asked(
             query, self.agent(agent_type), turn or Turn(), thread_id or new_thread_id(), thread_id is not None, speech
         )
         if not asked.named:
@@ -96,19 +96,19 @@ class Conversations:
             asked = replace(asked, fence=fence)
             return await self._known_turn(asked) or await self._ask(asked)
 
-    async def _ask(self, asked: "_Asked") -> AgentAnswer:
+    async def _ask(self, asked: "Asked") -> AgentAnswer:
         if self.cache is None or not asked.turn.use_cache or not asked.agent.cacheable:
             return await self._by_agent(asked)
         with patient_for(self.cache.config.timeout_s):
             return await self._ask_cached(self.cache, asked)
 
-    async def _by_agent(self, asked: "_Asked") -> AgentAnswer:
+    async def _by_agent(self, asked: "Asked") -> AgentAnswer:
         if asked.named:
             return await asked.process(fence=asked.fence)
         async with self._held(asked.thread, asked.turn.principal) as fence:
             return await asked.process(fence=fence)
 
-    async def _ask_cached(self, cache: RAGCache, asked: "_Asked") -> AgentAnswer:
+    async def _ask_cached(self, cache: RAGCache, asked: "Asked") -> AgentAnswer:
         """From the cache, or by the agent for all who ask the same meanwhile."""
         started, key, agent, turn = time.perf_counter(), asked.query.strip(), asked.agent, asked.turn
         with span("cache answer") as step:
@@ -164,7 +164,7 @@ class Conversations:
         flight.result = hit.response if hit else None
         return hit
 
-    async def _told(self, asked: "_Asked", hit: CachedAnswer, started: float) -> AgentAnswer:
+    async def _told(self, asked: "Asked", hit: CachedAnswer, started: float) -> AgentAnswer:
         timings = {"retrieve_ms": (time.perf_counter() - started) * 1000}
         layer = hit.response.cached or "answer"
         response = replace(hit.response, cached=layer, cached_age_s=hit.age_s, timings=timings, usage=Usage())
@@ -214,7 +214,7 @@ class Conversations:
         if self.semantic is not None:
             await self.semantic.clear(tenant=principal.tenant)
 
-    async def _known_turn(self, asked: "_Asked") -> AgentAnswer | None:
+    async def _known_turn(self, asked: "Asked") -> AgentAnswer | None:
         """The answer to a turn that the thread has already. A turn that another one left open is closed."""
         thread_id, turn, fence = asked.thread, asked.turn, asked.fence
         if self.threads is None:
@@ -261,7 +261,7 @@ class Conversations:
         await self._threads.leases.release(key.tenant, key.thread, fence=fence)
         return "interrupted"
 
-    async def _scope(self, asked: "_Asked") -> CacheScope:
+    async def _scope(self, asked: "Asked") -> CacheScope:
         """Everything the answer depends on. A named thread's history is part of it; a new thread has none."""
         agent, turn = asked.agent, asked.turn
         found = await agent.engine.scope(principal=turn.principal, collection=turn.collection, filters=turn.filters)
@@ -297,7 +297,7 @@ class Conversations:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class Asked:
     """A question on its way. `named`: the caller named the thread, which is held under `fence` from the start.
 
     Of a new thread nobody else knows before the answer is told, so it is held only while the agent works on it.

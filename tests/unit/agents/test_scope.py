@@ -8,7 +8,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 
 from ragents.agents import Turn, conversations
-from ragents.agents.conversations import Conversations
+from ragents.agents.conversations import Asked, Conversations
 from ragents.agents.simple import SimpleAgent
 from ragents.config.rag_config import QueryConfig, RAGConfig
 from ragents.deployment.schemas import QueryRequest, TableQueryRequest
@@ -91,7 +91,9 @@ async def key(turn: Turn | None = None, *, rag: Mapping[str, Any] | None = None,
         await add_document(engine, "a.md", ["other text"], collection="default")
     llm = others.get("llm") or LLMClient.of(ScriptedChatModel(responses=["a"]), name="m")
     agent = SimpleAgent(llm_client=llm, rag_engine=engine)
-    scope = await Conversations({"simple": agent}, cache=engine.cache)._scope(agent, turn or Turn(), None)
+    scope = await Conversations({"simple": agent}, cache=engine.cache)._scope(
+        Asked("q", agent, turn or Turn(), "thread", named=False)
+    )
     return scope.key("answer", "q")
 
 

@@ -337,3 +337,23 @@ async def test_an_idle_user_s_keys_go(own_redis: RedisServer, user: str) -> None
         (key,) = await client.keys("ragents:limits:*")
         assert 0 < await client.pttl(key) < 60_000
         await client.aclose()
+
+
+async def test_a_burst_does_not_take_its_own_lag_for_redis_s(own_redis: RedisServer, user: str) -> None:
+    """Each request keeps the loop for longer than a decision may take; Redis is well."""
+    over = False
+
+    async def busy() -> None:
+        while not over:
+            time.sleep(0.06)  # noqa: ASYNC251  # what is meant
+            await asyncio.sleep(0)
+
+    async with RateLimiter(
+        config(own_redis.url, burst_size=10, requests_per_minute=1, redis_timeout_s=0.05)
+    ) as limiter:
+        other = asyncio.create_task(busy())
+        found = await asyncio.gather(*(limiter.check_rate_limit(user) for _ in range(30)))
+        over = True
+        await other
+        assert limiter.backend == "redis"
+    assert sum(allowed for allowed, _ in found) == 10
