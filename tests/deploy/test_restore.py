@@ -31,11 +31,11 @@ TABLES = """
 def prepare(server: PostgresServer) -> None:
     """As the image of Postgres does it with deploy/postgres/init.sql when its volume is empty."""
     server.program("createdb", "-h", "127.0.0.1", "-p", str(server.port), "-U", "postgres", "ragents")
-    text = INIT.read_text().replace("\\getenv owner_password OWNER_PASSWORD", "\\set owner_password o")
     script = server.directory / "init.sql"
-    script.write_text(text.replace("\\getenv backup_password BACKUP_PASSWORD", "\\set backup_password b"))
+    script.write_text(INIT.read_text())
     script.chmod(0o644)
-    server.program("psql", "-X", "-q", "-d", server.dsn(database="ragents"), "-f", script)
+    dsn = server.dsn(database="ragents")
+    server.program("psql", "-X", "-q", "-d", dsn, "-f", script, OWNER_PASSWORD="o", BACKUP_PASSWORD="b")
 
 
 def ragents(server: PostgresServer, home: Path, *arguments: str) -> str:
