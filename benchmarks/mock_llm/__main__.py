@@ -15,13 +15,14 @@ def main() -> None:
     parser.add_argument("--content", default=Step().content, help="what it answers; its words are its tokens")
     parser.add_argument("--first-token-s", type=float, default=0.0)
     parser.add_argument("--between-tokens-s", type=float, default=0.0)
+    parser.add_argument("--otlp", help="where its spans go, such as http://127.0.0.1:4318/v1/traces")
     given = parser.parse_args()
     script = Script(
         steps=[Step(content=given.content)],
         first_token_s=given.first_token_s,
         between_tokens_s=given.between_tokens_s,
     )
-    with open_mock_llm(script, port=given.port) as mock:
+    with open_mock_llm(script, port=given.port, otlp=given.otlp) as mock:
         print(f"llm: {{provider: openai, base_url: {mock.url}, model_name: mock}}", flush=True)
         try:
             while True:

@@ -2,15 +2,22 @@
 
 import asyncio
 import json
+import re
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.trace import SpanKind, Tracer
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from benchmarks.mock_llm.types import Script, Seen, Step
 
@@ -28,6 +35,7 @@ class MockLLM:
         self.script = script or Script()
         self.seen = Seen()
         self.url = ""
+        self.tracer: Tracer | None = None
         self._taken = 0
         self._changed = threading.Condition()
 
@@ -42,9 +50,23 @@ class MockLLM:
             return self._changed.wait_for(lambda: getattr(self.seen, name) >= count, timeout_s)
 
     async def complete(self, request: Request) -> Response:
+        with self._span(request.headers):
+            return await self._complete(request)
+
+    @contextmanager
+    def _span(self, headers: Mapping[str, str]) -> Iterator[None]:
+        """One of its own in the caller's trace, as vLLM makes them, where it was told where to send them."""
+        if self.tracer is None:
+            yield
+            return
+        context = TraceContextTextMapPropagator().extract(headers)
+        with self.tracer.start_as_current_span("llm_request", context, kind=SpanKind.SERVER):
+            yield
+
+    async def _complete(self, request: Request) -> Response:
         body = await request.json()
         self._note(body, dict(request.headers))
-        step = self._next()
+        step = _echoed(self._next(), body)
         match step.fault:
             case "429" | "500" | "503":
                 headers = {} if step.retry_after_s is None else {"Retry-After": f"{step.retry_after_s:g}"}
@@ -111,6 +133,13 @@ class MockLLM:
             self._changed.notify_all()
 
 
+def _echoed(step: Step, body: dict[str, Any]) -> Step:
+    if step.echo is None:
+        return step
+    found = re.findall(step.echo, " ".join(str(message.get("content")) for message in body.get("messages", [])))
+    return step.model_copy(update={"content": step.content.replace("{}", found[-1] if found else "")})
+
+
 def create_app(mock: MockLLM) -> FastAPI:
     """The chat route and the list of models as OpenAI has them, and /_script and /_seen to steer it from outside."""
     app = FastAPI(title="mock LLM")
@@ -137,9 +166,17 @@ def create_app(mock: MockLLM) -> FastAPI:
 
 
 @contextmanager
-def open_mock_llm(script: Script | None = None, *, port: int = 0) -> Iterator[MockLLM]:
-    """The mock in a thread of its own, on a free port of the loopback interface unless `port` names one."""
+def open_mock_llm(script: Script | None = None, *, port: int = 0, otlp: str | None = None) -> Iterator[MockLLM]:
+    """The mock in a thread of its own, on a free port of the loopback interface unless `port` names one.
+
+    `otlp`: where its spans go, such as http://127.0.0.1:4318/v1/traces.
+    """
     mock = MockLLM(script)
+    spans = None
+    if otlp is not None:
+        spans = TracerProvider(resource=Resource.create({"service.name": "mock-llm"}))
+        spans.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(endpoint=otlp, timeout=2)))
+        mock.tracer = spans.get_tracer("mock_llm")
     config = uvicorn.Config(create_app(mock), host="127.0.0.1", port=port, log_level="critical", lifespan="off")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
@@ -156,6 +193,8 @@ def open_mock_llm(script: Script | None = None, *, port: int = 0) -> Iterator[Mo
         server.should_exit = True
         server.force_exit = True  # streams that hang on purpose are not waited for
         thread.join(10)
+        if spans is not None:
+            spans.shutdown()
 
 
 async def _cut() -> AsyncIterator[bytes]:

@@ -18,9 +18,13 @@ class ToolCall(BaseModel):
 
 
 class Step(BaseModel):
-    """One answer. `content` words come one by one; `tool_calls` instead of content where there are any."""
+    """One answer. `content` words come one by one; `tool_calls` instead of content where there are any.
+
+    `echo`: a pattern; what it last matches in the messages stands in `content` for {}.
+    """
 
     content: str = "The passages tell. [1]"
+    echo: str | None = None
     tool_calls: list[ToolCall] = Field(default_factory=list)
     fault: Fault | None = None
     retry_after_s: float | None = None

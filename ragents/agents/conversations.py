@@ -6,7 +6,7 @@ What /query, /threads and the CLI call. A thread is held while a turn runs on it
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from langgraph.graph import START
@@ -27,15 +27,18 @@ from ragents.agents.types import AgentAnswer, AgentConfig, Pending, ThreadStatus
 from ragents.errors import Conflict, InputError, NotFound
 from ragents.llm.types import Usage
 from ragents.principal import Principal
-from ragents.rag.cache import CachedAnswer, CacheScope, RAGCache
+from ragents.rag.cache import CachedAnswer, CacheScope, Layer, RAGCache
 from ragents.rag.cache.flights import Flight
 from ragents.rag.cache.patience import patient_for
 from ragents.rag.cache.semantic import SemanticCache, SemanticHit
 from ragents.rag.prompt import PROMPT_VERSION
 from ragents.rag.types import RAGResponse
+from ragents.tracing import span
 
 PASSING = ("stopped", "not reranked")
 """How notes begin that speak of this moment, and not of the question."""
+WITH_WORDS: tuple[Layer, ...] = ("answer", "retrieval", "query_rewrite")
+"""Layers whose entries may hold the words of a thread."""
 GLANCE_S = 0.5
 """A lease taken only to see whether somebody else holds the thread."""
 
@@ -84,45 +87,47 @@ class Conversations:
         A turn that the thread has already (the same Turn.id) is told again, or goes on where a crash cut it off.
         ThreadBusy while another turn runs for longer than the settings allow to wait.
         """
-        turn = turn or Turn()
-        agent = self.agent(agent_type)
-        thread = thread_id or new_thread_id()
-        async with self._held(thread, turn.principal) as fence:
-            if thread_id and (answer := await self._known_turn(thread, turn, fence, speech)):
-                return answer
-            if self.cache is None or not turn.use_cache or not agent.cacheable:
-                return await agent.process_message(query, thread_id=thread, turn=turn, fence=fence, speech=speech)
-            with patient_for(self.cache.config.timeout_s):
-                return await self._ask_cached(self.cache, agent, query, thread, thread_id, turn, fence, speech)
+        asked = _Asked(
+            query, self.agent(agent_type), turn or Turn(), thread_id or new_thread_id(), thread_id is not None, speech
+        )
+        if not asked.named:
+            return await self._ask(asked)
+        async with self._held(asked.thread, asked.turn.principal) as fence:
+            asked = replace(asked, fence=fence)
+            return await self._known_turn(asked) or await self._ask(asked)
 
-    async def _ask_cached(
-        self,
-        cache: RAGCache,
-        agent: LangGraphAgent,
-        query: str,
-        thread: str,
-        thread_id: str | None,
-        turn: Turn,
-        fence: int | None,
-        speech: Speech | None,
-    ) -> AgentAnswer:
+    async def _ask(self, asked: "_Asked") -> AgentAnswer:
+        if self.cache is None or not asked.turn.use_cache or not asked.agent.cacheable:
+            return await self._by_agent(asked)
+        with patient_for(self.cache.config.timeout_s):
+            return await self._ask_cached(self.cache, asked)
+
+    async def _by_agent(self, asked: "_Asked") -> AgentAnswer:
+        if asked.named:
+            return await asked.process(fence=asked.fence)
+        async with self._held(asked.thread, asked.turn.principal) as fence:
+            return await asked.process(fence=fence)
+
+    async def _ask_cached(self, cache: RAGCache, asked: "_Asked") -> AgentAnswer:
         """From the cache, or by the agent for all who ask the same meanwhile."""
-        started, key = time.perf_counter(), query.strip()
-        scope = await self._scope(agent, turn, thread_id)
-        hit = await cache.get_answer(key, scope=scope)
+        started, key, agent, turn = time.perf_counter(), asked.query.strip(), asked.agent, asked.turn
+        with span("cache answer") as step:
+            scope = await self._scope(asked)
+            hit = await cache.get_answer(key, scope=scope)
+            step.set_attribute("ragents.hit", hit is not None)
         if hit is not None and not hit.due:
-            return await self._told(agent, query, hit, started, thread, turn, fence)
+            return await self._told(asked, hit, started)
         # While it is answered afresh before its time is over, the others are told what is there.
         async with cache.alone(key, scope=scope, wait_s=0 if hit else self.config.turn_timeout_s) as flight:
             if not flight.first and hit is None:
                 hit = await self._answered_meanwhile(cache, flight, key, scope)
             if not flight.first and hit is not None:
-                return await self._told(agent, query, hit, started, thread, turn, fence)
+                return await self._told(asked, hit, started)
             near = await self._near(key, scope, turn) if hit is None else None
             if near is not None and not near.shadow:
-                found = replace(near.response, query=query, cached="semantic", cached_similarity=near.similarity)
-                return await self._told(agent, query, CachedAnswer(found, near.age_s), started, thread, turn, fence)
-            answer = await agent.process_message(query, thread_id=thread, turn=turn, fence=fence, speech=speech)
+                found = replace(near.response, query=asked.query, cached="semantic", cached_similarity=near.similarity)
+                return await self._told(asked, CachedAnswer(found, near.age_s), started)
+            answer = await self._by_agent(asked)
             # A question asked back is of this turn only, and so is an answer that was cut short or lacks a step.
             if answer.pending is None and not any(note.startswith(PASSING) for note in answer.response.notes):
                 flight.result = answer.response
@@ -136,13 +141,18 @@ class Conversations:
                         scope=scope,
                         principal=turn.principal,
                         used_tools=agent.name == "react",
-                        personal=thread_id is not None or bool(turn.history),
+                        personal=asked.named or bool(turn.history),
                     )
             return answer
 
     async def _near(self, key: str, scope: CacheScope, turn: Turn) -> SemanticHit | None:
         """The answer to another wording of the question, where that layer is on."""
-        return await self.semantic.find(key, scope=scope, principal=turn.principal) if self.semantic else None
+        if self.semantic is None or self.semantic.off_because is not None:
+            return None
+        with span("cache semantic") as step:
+            hit = await self.semantic.find(key, scope=scope, principal=turn.principal)
+            step.set_attribute("ragents.hit", hit is not None and not hit.shadow)
+        return hit
 
     async def _answered_meanwhile(
         self, cache: RAGCache, flight: Flight[RAGResponse], key: str, scope: CacheScope
@@ -154,21 +164,14 @@ class Conversations:
         flight.result = hit.response if hit else None
         return hit
 
-    async def _told(
-        self,
-        agent: LangGraphAgent,
-        query: str,
-        hit: CachedAnswer,
-        started: float,
-        thread: str,
-        turn: Turn,
-        fence: int | None,
-    ) -> AgentAnswer:
+    async def _told(self, asked: "_Asked", hit: CachedAnswer, started: float) -> AgentAnswer:
         timings = {"retrieve_ms": (time.perf_counter() - started) * 1000}
         layer = hit.response.cached or "answer"
         response = replace(hit.response, cached=layer, cached_age_s=hit.age_s, timings=timings, usage=Usage())
-        await agent.append_turn(query, response, thread_id=thread, turn=turn, fence=fence)
-        return AgentAnswer(thread, agent.name, response)
+        await asked.agent.append_turn(
+            asked.query, response, thread_id=asked.thread, turn=asked.turn, fence=asked.fence, new=not asked.named
+        )
+        return AgentAnswer(asked.thread, asked.agent.name, response)
 
     async def resume(self, reply: str | None, *, thread_id: str, turn: Turn | None = None) -> AgentAnswer:
         """Answer what the agent has asked, or (None) go on with a turn that a crash cut off.
@@ -206,14 +209,14 @@ class Conversations:
             key = thread_key(principal, thread_id)
             await self._threads.forget(key.tenant, key.thread)
         if self.cache is not None:
-            await self.cache.clear("answer", tenant=principal.tenant)
+            for layer in WITH_WORDS:
+                await self.cache.clear(layer, tenant=principal.tenant)
         if self.semantic is not None:
             await self.semantic.clear(tenant=principal.tenant)
 
-    async def _known_turn(
-        self, thread_id: str, turn: Turn, fence: int | None, speech: Speech | None
-    ) -> AgentAnswer | None:
+    async def _known_turn(self, asked: "_Asked") -> AgentAnswer | None:
         """The answer to a turn that the thread has already. A turn that another one left open is closed."""
+        thread_id, turn, fence = asked.thread, asked.turn, asked.fence
         if self.threads is None:
             return None
         try:
@@ -223,7 +226,7 @@ class Conversations:
         if snapshot.tasks and _turn_of(snapshot) == turn.id:
             if (pending := pending_of(snapshot.interrupts)) is not None:
                 return agent.asked_back(snapshot.values, pending, thread_id)
-            return await agent.resume(None, thread_id=thread_id, turn=turn, fence=fence, speech=speech)
+            return await agent.resume(None, thread_id=thread_id, turn=turn, fence=fence, speech=asked.speech)
         # Before anything is closed: a turn that a later question has cut off must not run again beneath it.
         if (told := told_again(snapshot, turn.id)) is not None:
             return AgentAnswer(thread_id, agent.name, told)
@@ -258,14 +261,16 @@ class Conversations:
         await self._threads.leases.release(key.tenant, key.thread, fence=fence)
         return "interrupted"
 
-    async def _scope(self, agent: LangGraphAgent, turn: Turn, thread_id: str | None) -> CacheScope:
+    async def _scope(self, asked: "_Asked") -> CacheScope:
         """Everything the answer depends on. A named thread's history is part of it; a new thread has none."""
+        agent, turn = asked.agent, asked.turn
         found = await agent.engine.scope(principal=turn.principal, collection=turn.collection, filters=turn.filters)
-        history = await agent.history(thread_id, principal=turn.principal) if thread_id else list(turn.history)
+        named = asked.named
+        history = await agent.history(asked.thread, principal=turn.principal) if named else list(turn.history)
         parameters: dict[str, Any] = {
             **found.parameters,
             "agent": agent.name,
-            "model": [each.name for each in agent.llm.models],
+            "model": agent.llm.identity,
             "top_k": turn.top_k or agent.engine.config.top_k,
             "max_tokens": turn.max_tokens,
             "min_confidence": agent.engine.config.min_confidence,
@@ -289,6 +294,27 @@ class Conversations:
         wait_s = self.config.thread_wait_s if self.config.concurrent_turns == "wait" else 0.0
         async with hold(self.threads.leases, key.tenant, key.thread, wait_s=wait_s) as fence:
             yield fence
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question on its way. `named`: the caller named the thread, which is held under `fence` from the start.
+
+    Of a new thread nobody else knows before the answer is told, so it is held only while the agent works on it.
+    """
+
+    query: str
+    agent: LangGraphAgent
+    turn: Turn
+    thread: str
+    named: bool
+    speech: Speech | None = None
+    fence: int | None = None
+
+    async def process(self, *, fence: int | None) -> AgentAnswer:
+        return await self.agent.process_message(
+            self.query, thread_id=self.thread, turn=self.turn, fence=fence, speech=self.speech
+        )
 
 
 def _turn_of(snapshot: StateSnapshot) -> str | None:

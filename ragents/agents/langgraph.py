@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import ClassVar, Literal, cast
 
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 from pydantic import BaseModel, Field
@@ -15,14 +15,16 @@ from pydantic import BaseModel, Field
 from ragents.agents.asking import ask_json, seconds_to_ask
 from ragents.agents.claims import Support, notes_on, says_so, statements_of, support_prompt
 from ragents.agents.grading import Grade, grade_by_rules, grading_prompt, queries_instead
-from ragents.agents.langgraph_base import AgentState, Graph, LangGraphAgent, stored
+from ragents.agents.langgraph_base import AgentState, Graph, LangGraphAgent, history_digest, stored
 from ragents.agents.rewriting import standalone
+from ragents.agents.steps import step
 from ragents.agents.turns import TurnState, found_in, question_of, this_turn, with_ms
 from ragents.agents.types import Turn
 from ragents.errors import BudgetExceeded
 from ragents.llm.extractive import extractive_client
 from ragents.llm.types import Usage
 from ragents.rag.answering import answer_from_sources, check_citations
+from ragents.rag.cache import rewrite_scope
 from ragents.rag.confidence import confidence_of
 from ragents.rag.prompt import DECLINED, recent, within_window
 from ragents.rag.types import RAGResponse, Source
@@ -64,12 +66,12 @@ class LangGraphRAGAgent(LangGraphAgent):
 
     def build_graph(self) -> Graph:
         graph = StateGraph(CorrectiveState, context_schema=Turn)
-        graph.add_node("rewrite", self._rewrite)
-        graph.add_node("retrieve", self._retrieve)
-        graph.add_node("grade", self._grade)
-        graph.add_node("reason", self._reason)
-        graph.add_node("answer", self._answer)
-        graph.add_node("check", self._check)
+        graph.add_node("rewrite", step("rewrite", self._rewrite))
+        graph.add_node("retrieve", step("retrieve", self._retrieve))
+        graph.add_node("grade", step("grade", self._grade))
+        graph.add_node("reason", step("reason", self._reason))
+        graph.add_node("answer", step("answer", self._answer))
+        graph.add_node("check", step("check", self._check))
         graph.add_edge(START, "rewrite")
         graph.add_edge("rewrite", "retrieve")
         graph.add_edge("retrieve", "grade")
@@ -86,12 +88,8 @@ class LangGraphRAGAgent(LangGraphAgent):
         runtime.stream_writer({"status": "reading the question"})
         found = found_in(state)
         earlier = recent(this_turn(state["messages"])[0])
-        question = standalone(found.query, earlier)
-        if earlier:
-            prompt = [SystemMessage(REWRITE_PROMPT), *earlier, HumanMessage(f"The last question: {found.query}")]
-            rewritten, usage = await ask_json(self.llm, prompt, Rewritten, budget=runtime.context.budget)
-            found = replace(found, usage=found.usage + usage)
-            question = rewritten.question.strip() or question if rewritten else question
+        question, usage = await self._standalone(found.query, earlier, runtime.context)
+        found = replace(found, usage=found.usage + usage)
         return {
             "question_id": question_of(state).id,
             "question": question,
@@ -100,6 +98,29 @@ class LangGraphRAGAgent(LangGraphAgent):
             "relevant": [],
             "response": stored(found),
         }
+
+    async def _standalone(self, asked: str, earlier: Sequence[BaseMessage], turn: Turn) -> tuple[str, Usage]:
+        """`asked` in words that need no conversation, and what they cost; what a model wrote once is kept."""
+        question = standalone(asked, earlier)
+        if not earlier or self.llm.extractive:
+            return question, Usage()
+        cache = self.engine.cache if turn.use_cache else None
+        scope = rewrite_scope(
+            tenant=turn.principal.tenant,
+            models=self.llm.identity,
+            prompt=REWRITE_PROMPT,
+            history=history_digest(earlier),
+        )
+        if cache is not None and (known := await cache.get_rewrite(asked, scope=scope)):
+            return known[0], Usage()
+        prompt = [SystemMessage(REWRITE_PROMPT), *earlier, HumanMessage(f"The last question: {asked}")]
+        rewritten, usage = await ask_json(self.llm, prompt, Rewritten, budget=turn.budget)
+        if rewritten is None or not rewritten.question.strip():
+            return question, usage
+        question = rewritten.question.strip()
+        if cache is not None:
+            await cache.cache_rewrite(asked, [question], scope=scope)
+        return question, usage
 
     async def _retrieve(self, state: CorrectiveState, runtime: Runtime[Turn]) -> CorrectiveState:
         runtime.stream_writer({"status": "searching again" if state["tried"] else "searching"})

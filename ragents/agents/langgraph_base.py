@@ -20,6 +20,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Interrupt, StateSnapshot
 from pydantic import TypeAdapter
 
+from ragents.agents.first_turns import FirstTurns
 from ragents.agents.speech import Speech
 from ragents.agents.types import AgentAnswer, AgentConfig, AgentEvent, Pending, ThreadKey, Turn, new_thread_id
 from ragents.errors import BudgetExceeded, Conflict
@@ -28,6 +29,7 @@ from ragents.llm.client import LLMClient
 from ragents.principal import Principal
 from ragents.rag.engine import RAGEngine
 from ragents.rag.types import RAGResponse
+from ragents.tracing import span
 
 RESPONSE: TypeAdapter[RAGResponse] = TypeAdapter(RAGResponse)
 MAX_EVENTS = 1_000
@@ -73,6 +75,7 @@ class LangGraphAgent(ABC):
         self.llm = llm_client if isinstance(llm_client, LLMClient) else LLMClient.of(llm_client)
         self.engine = rag_engine
         self.graph: CompiledGraph = self.build_graph().compile(checkpointer=checkpointer, name=self.name)
+        self._first_turns = FirstTurns(self.graph, last_node=self.last_node)
 
     @abstractmethod
     def build_graph(self) -> Graph: ...
@@ -173,14 +176,29 @@ class LangGraphAgent(ABC):
         return messages
 
     async def append_turn(
-        self, message: str, response: RAGResponse, *, thread_id: str, turn: Turn, fence: int | None = None
+        self,
+        message: str,
+        response: RAGResponse,
+        *,
+        thread_id: str,
+        turn: Turn,
+        fence: int | None = None,
+        new: bool = False,
     ) -> None:
-        """Store a turn that was answered without running the graph (from the cache)."""
-        if self.graph.checkpointer is None:
+        """Store a turn that was answered without running the graph (from the cache).
+
+        `new`: nobody else knows the thread yet, and there is nothing of it to read.
+        """
+        saver = self.graph.checkpointer
+        if not isinstance(saver, BaseCheckpointSaver):
             return
         messages = [*turn.history, HumanMessage(message, id=turn.id), AIMessage(response.answer or "")]
-        update = {"messages": messages, "response": stored(response)}
-        await self.graph.aupdate_state(self._thread(thread_id, turn, fence), update, as_node=self.last_node)
+        config = self._thread(thread_id, turn, fence)
+        if new:
+            await self._first_turns.put(saver, config, messages, stored(response))
+        else:
+            update = {"messages": messages, "response": stored(response)}
+            await self.graph.aupdate_state(config, update, as_node=self.last_node)
 
     async def close_turn(self, thread_id: str, *, turn: Turn, fence: int | None = None) -> None:
         """End a turn that waits or was cut off, because another question has come: the thread says that it did."""
@@ -206,6 +224,19 @@ class LangGraphAgent(ABC):
         turn: Turn,
         fence: int | None = None,
         speech: Speech | None = None,
+    ) -> AgentAnswer:
+        attributes = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": self.name}
+        with span(f"invoke_agent {self.name}", attributes):
+            return await self._run_graph(given, thread_id=thread_id, turn=turn, fence=fence, speech=speech)
+
+    async def _run_graph(
+        self,
+        given: AgentState | Command[Any] | None,
+        *,
+        thread_id: str,
+        turn: Turn,
+        fence: int | None,
+        speech: Speech | None,
     ) -> AgentAnswer:
         budget = turn.budget.within(tokens=self.config.max_tokens_per_turn, seconds=self.config.turn_timeout_s)
         turn = replace(turn, budget=budget)

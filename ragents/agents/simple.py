@@ -7,6 +7,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 
 from ragents.agents.langgraph_base import RESPONSE, AgentState, Graph, LangGraphAgent, stored
+from ragents.agents.steps import step
 from ragents.agents.types import Turn
 from ragents.rag.answering import answer_from_sources
 from ragents.rag.prompt import within_window
@@ -22,8 +23,8 @@ class SimpleAgent(LangGraphAgent):
 
     def build_graph(self) -> Graph:
         graph: Graph = StateGraph(AgentState, context_schema=Turn)
-        graph.add_node("retrieve", self._retrieve)
-        graph.add_node("answer", self._answer)
+        graph.add_node("retrieve", step("retrieve", self._retrieve))
+        graph.add_node("answer", step("answer", self._answer))
         graph.add_edge(START, "retrieve")
         graph.add_edge("retrieve", "answer")
         graph.add_edge("answer", END)

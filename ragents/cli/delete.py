@@ -35,6 +35,7 @@ def delete(
 ) -> None:
     """Remove a document with everything that was made from it."""
     from ragents.deployment.app import open_app
+    from ragents.rag.cache import OF_DOCUMENTS
 
     async def remove() -> None:
         loaded = settings(config)
@@ -43,6 +44,8 @@ def delete(
             name = collection or loaded.rag.collection
             found = await _find(app.store, document, principal=principal, collection=name)
             removed = await app.store.delete(found, principal=principal)
+            for layer in OF_DOCUMENTS if app.cache.shared else ():
+                await app.cache.clear(layer, tenant=principal.tenant)
         if as_json:
             print_json(
                 {"id": removed.id, "uri": removed.uri, "collection": removed.collection, "chunks": removed.chunks}

@@ -38,6 +38,9 @@ def ingest(
     ] = False,
     collection: CollectionOption = None,
     tenant: TenantOption = "default",
+    metrics_port: Annotated[
+        int | None, typer.Option(help="Serve /metrics here while it runs.", min=1, max=65_535)
+    ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -51,6 +54,7 @@ def ingest(
             collection=collection,
             force=force,
             quiet=as_json,
+            metrics_port=metrics_port,
         )
 
     report = run(take())
@@ -68,13 +72,14 @@ async def ingest_paths(
     collection: str | None = None,
     force: bool = False,
     quiet: bool = False,
+    metrics_port: int | None = None,
 ) -> "IngestReport":
-    """Ingest with a progress bar and a summary on stderr."""
+    """Ingest with a progress bar and a summary on stderr. With `metrics_port` Prometheus can look on."""
     from ragents import ingestion
     from ragents.deployment.app import open_app
 
     async with open_app(config) as app:
-        with progress_bar(quiet=quiet) as on_progress:
+        with progress_bar(quiet=quiet) as shown, _watched(shown, config, metrics_port) as on_progress:
             report = await ingestion.ingest(
                 paths,
                 store=app.store,
@@ -84,10 +89,34 @@ async def ingest_paths(
                 principal=principal,
                 on_progress=on_progress,
                 force=force,
+                cache=app.cache.chunk_vectors(principal.tenant) if app.cache.shared else None,
             )
     if not quiet:
         _summarise(report)
     return report
+
+
+@contextmanager
+def _watched(shown: "OnProgress", config: "ServiceConfig", port: int | None) -> Iterator["OnProgress"]:
+    if port is None:
+        yield shown
+        return
+    from prometheus_client import start_http_server
+
+    from ragents.deployment.observability.ingesting import IngestMetrics
+    from ragents.errors import ConfigError
+
+    try:
+        server, thread = start_http_server(port, addr=config.serving.host)
+    except OSError as error:
+        raise ConfigError(f"--metrics-port {port} cannot be listened on ({error.strerror}); choose another") from None
+    try:
+        with IngestMetrics().running(shown) as on_progress:
+            yield on_progress
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @contextmanager

@@ -11,3 +11,8 @@ def data_home() -> Path:
     if home := os.environ.get("RAGENTS_HOME"):
         return Path(home).expanduser().absolute()
     return Path(platformdirs.user_data_dir("ragents"))
+
+
+def in_image() -> bool:
+    """Whether this process runs in a container image, where data beside the process would be lost with it."""
+    return any(os.environ.get(name, "").lower() == "true" for name in ("RAGENTS_IMAGE", "BENTOML_CONTAINERIZED"))

@@ -1,20 +1,19 @@
 """open_app: the composition root. Everything opens here, in order, and closes in reverse."""
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ragents.agents.checkpointing import ThreadState, open_thread_state
+from ragents.agents.checkpointing import OnWrite, ThreadState, open_thread_state
 from ragents.agents.checkpointing.postgres import migrate_threads
 from ragents.agents.conversations import Conversations
 from ragents.agents.langgraph_base import LangGraphAgent
 from ragents.agents.react import ReactAgent
 from ragents.agents.table import AGENTS
 from ragents.agents.types import AgentConfig
-from ragents.config import data_home
+from ragents.config import data_home, in_image
 from ragents.deployment.config import ServiceConfig
 from ragents.deployment.keys import Audit, Gate, KeyStore, LoggedAudit, MemoryKeys
 from ragents.deployment.keys.postgres import PostgresAudit, PostgresKeys
@@ -25,7 +24,7 @@ from ragents.embeddings.cached import CachedEmbedder
 from ragents.embeddings.types import Embedder
 from ragents.errors import ConfigError
 from ragents.llm.client import LLMClient, OnFailure
-from ragents.postgres import Connections
+from ragents.postgres import Connections, PoolUse
 from ragents.rag.cache import RAGCache, get_cache
 from ragents.rag.cache.semantic import SemanticCache, create_semantic_cache
 from ragents.rag.engine import RAGEngine
@@ -61,6 +60,14 @@ class App:
     audit: Audit
     embedded_postgres: bool
 
+    def pools(self) -> list[PoolUse]:
+        """How full each pool of connections to Postgres is."""
+        found: list[Connections] = list(self.store.pools) if isinstance(self.store, PgVectorStore) else []
+        own: Connections | None = getattr(self.threads.saver, "connections", None)  # only the saver on Postgres has any
+        if own is not None and not any(own.shares_pool_with(each) for each in found):
+            found.append(own)
+        return [each.pool_use for each in found]
+
 
 @dataclass(frozen=True, slots=True)
 class Database:
@@ -77,10 +84,11 @@ async def open_app(
     *,
     on_batch: Observer | None = None,
     on_model_failure: OnFailure | None = None,
+    on_checkpoint: OnWrite | None = None,
     encoder_service: EncoderService | None = None,
 ) -> AsyncIterator[App]:
     """`on_batch` is told of each batch of the encoder, which is in this process unless `encoder_service` has it;
-    `on_model_failure` of each failed call of a language model.
+    `on_model_failure` of each failed call of a language model, `on_checkpoint` of what is stored of threads.
 
     Raises ConfigError for settings that cannot work and BackendUnavailable for a neighbour that is down.
     """
@@ -95,7 +103,9 @@ async def open_app(
             open_store(config.store, dsn=database.dsn, migrate_dsn=database.migrate_dsn)
         )
         shared = store.connections if isinstance(store, PgVectorStore) else None
-        threads = await stack.enter_async_context(open_thread_state(config.checkpoint, shared=shared))
+        threads = await stack.enter_async_context(
+            open_thread_state(config.checkpoint, shared=shared, on_write=on_checkpoint)
+        )
         cache = get_cache(config.cache)
         stack.push_async_callback(cache.close)
         cached_embedder = CachedEmbedder(encoder, cache)
@@ -165,11 +175,6 @@ def create_agents(
         name: agent(**common, ledger=threads.ledger) if issubclass(agent, ReactAgent) else agent(**common)
         for name, agent in AGENTS.items()
     }
-
-
-def in_image() -> bool:
-    """Whether this process runs in a container image, where data beside the process would be lost with it."""
-    return any(os.environ.get(name, "").lower() == "true" for name in ("RAGENTS_IMAGE", "BENTOML_CONTAINERIZED"))
 
 
 def _keys_and_audit(shared: Connections | None) -> tuple[KeyStore, Audit]:

@@ -20,12 +20,15 @@ from ragents.deployment.config import ServiceConfig
 from ragents.deployment.encoder_service import create_encoder_service, find_encoder
 from ragents.deployment.http import current_request, entry_of, respond
 from ragents.deployment.middleware import Front, RealPath, create_label
+from ragents.deployment.process import leave_tracing_to_us
 from ragents.deployment.routes import create_routes
 from ragents.deployment.schemas import (
     BatchRequest,
     BatchResponse,
     ClearRequest,
     ClearResponse,
+    FeedbackRequest,
+    FeedbackResponse,
     QueryRequest,
     QueryResponse,
     TableQueryRequest,
@@ -79,6 +82,7 @@ class HostedService(bentoml.Service[Any]):
     """A BentoML service whose outermost layer is ours, around BentoML's own routes, metrics and time limit too."""
 
     def to_asgi(self, is_main: bool = True) -> Front:
+        leave_tracing_to_us()
         paths = [method.route for method in self.apis.values()]
         paths += [route.path for app, *_ in self.mount_apps for route in app.routes]
         return Front(
@@ -118,6 +122,7 @@ class RAGentsService:
             await self.initialize()
         except RAGentsError as error:
             process.give_up(error)
+        process.settle_memory()
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
@@ -126,9 +131,13 @@ class RAGentsService:
     async def initialize(self, config: ServiceConfig | None = None) -> None:
         """Open everything; outside of BentoML call it yourself, and `close` at the end."""
         from ragents.deployment.app import open_app
+        from ragents.deployment.feedback import Feedback
         from ragents.deployment.health import Health
         from ragents.deployment.observability.logs import configure_logging
         from ragents.deployment.observability.metrics import get_metrics
+        from ragents.deployment.observability.sampling import sampling
+        from ragents.deployment.observability.scores import open_scores
+        from ragents.deployment.observability.tracing import open_tracing
         from ragents.deployment.questions import Questions
         from ragents.deployment.samples import ensure_samples
 
@@ -136,20 +145,24 @@ class RAGentsService:
         configure_logging(config.observability)
         async with AsyncExitStack() as stack:
             metrics = get_metrics()
+            await stack.enter_async_context(open_tracing(config.observability, service="ragents"))
             app = await stack.enter_async_context(
                 open_app(
                     config,
                     on_batch=metrics.batch_encoded,
                     on_model_failure=metrics.model_failed,
+                    on_checkpoint=metrics.threads.written,
                     encoder_service=find_encoder(config.serving),
                 )
             )
-            await ensure_samples(app)
-            await metrics.observe_cache(app.cache)
+            await ensure_samples(app, metrics.ingest)
+            metrics.expect(app.conversations.agents)
             questions = Questions(app, metrics)
+            await stack.enter_async_context(sampling(app, metrics, admission=questions.observe))
             stack.push_async_callback(questions.runs.close)
+            feedback = Feedback(await stack.enter_async_context(open_scores(config.observability)), metrics)
             self._stack = stack.pop_all()
-        _state.fill(app, questions, Health(app))
+        _state.fill(app, questions, Health(app), feedback)
         if not await app.gate.keyed():
             log.info(
                 "there are no API keys: only callers on this machine are answered (`ragents keys create` makes one)"
@@ -182,6 +195,12 @@ class RAGentsService:
         """Ask a question of a table (a collection)."""
         return await _state.questions.table_query(request)
 
+    @bentoml.api(route="/feedback")
+    @endpoint
+    async def feedback(self, request: FeedbackRequest, /) -> FeedbackResponse:
+        """Score an answer."""
+        return await _state.feedback.take(request)
+
     @bentoml.api(route="/cache/clear")
     @endpoint
     async def cache_clear(self, request: ClearRequest, /) -> ClearResponse:
@@ -195,7 +214,7 @@ class RAGentsService:
         if layer != "semantic":
             removed |= {str(name): count for name, count in (await _state.app.cache.clear(layer)).items()}
         if layer in (None, "semantic"):
-            removed["semantic"] = await _state.app.semantic.clear(tenant=context.principal.tenant)
+            removed["semantic"] = await _state.app.semantic.clear(tenant=None)  # an admin's: of every tenant
         return ClearResponse(removed=removed, request_id=context.request_id)
 
 

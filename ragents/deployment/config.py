@@ -9,8 +9,9 @@ from ragents.agents.types import AgentConfig
 from ragents.config.base import Config
 from ragents.config.rag_config import RAGConfig
 from ragents.deployment.keys.types import AuthConfig
+from ragents.deployment.observability.config import ObservabilityConfig
 from ragents.deployment.rate_limiting.config import RateLimitConfig
-from ragents.deployment.serving import ObservabilityConfig, ServingConfig
+from ragents.deployment.serving import ServingConfig
 from ragents.embeddings.types import LOCAL_BACKENDS, EmbeddingConfig
 from ragents.llm.types import ModelConfig
 from ragents.rag.cache.semantic.types import SemanticCacheConfig

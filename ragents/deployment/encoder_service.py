@@ -11,13 +11,18 @@ import bentoml
 from _bentoml_impl.server.app import ServiceAppFactory
 from bentoml._internal.marshal.dispatcher import Optimizer
 from bentoml.container import BentoMLContainer  # type: ignore[attr-defined]  # BentoML is not strict about __all__
+from opentelemetry.trace import SpanKind
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ragents import tracing
 from ragents.config import load_settings
 from ragents.deployment import process
 from ragents.deployment.config import ServiceConfig
+from ragents.deployment.middleware import trace_headers
+from ragents.deployment.observability.tracing import ENCODER as NAME
+from ragents.deployment.observability.tracing import open_tracing
 from ragents.deployment.serving import ServingConfig
 from ragents.embeddings import create_embedder
 from ragents.embeddings.local import LocalEmbedder
@@ -25,7 +30,6 @@ from ragents.embeddings.packing import pack
 from ragents.embeddings.types import EncoderService
 from ragents.errors import RAGentsError
 
-NAME = "ragents-encoder"
 MAX_BATCH_TEXTS = 1_000
 """A worker sends 2,000 tokens at most, and the encoder cuts what comes into its own batches: BentoML splits nothing."""
 SHED_AFTER_MS = 30_000
@@ -44,6 +48,7 @@ class Encoder:
         process.end_with_listener()
         try:
             config = load_settings(ServiceConfig)
+            await self._stack.enter_async_context(open_tracing(config.observability, service=NAME))
             embedder = create_embedder(config.embeddings, model=config.rag.embedding_model)
             assert isinstance(embedder, LocalEmbedder)  # ServiceConfig refuses the others
             self._embedder = await self._stack.enter_async_context(embedder)
@@ -88,12 +93,30 @@ class EncoderHost(bentoml.Service[Any]):
     """A BentoML service whose batches start as soon as the encoder is free."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
+        process.leave_tracing_to_us()
         self.inject_config()
         factory = ServiceAppFactory(self, is_main=is_main)
         for dispatcher in factory.dispatchers.values():
             dispatcher.optimizer = Eager(dispatcher.max_latency)
         app: ASGIApp = factory()
         return app
+
+
+class Traced:
+    """A request in the trace of the question that it came with: inside, a batch has several and BentoML keeps one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        with (
+            tracing.joining(trace_headers(dict(scope["headers"]))),
+            tracing.span("embeddings", {"gen_ai.operation.name": "embeddings"}, kind=SpanKind.SERVER),
+        ):
+            await self._app(scope, receive, send)
 
 
 class JsonOnly:
@@ -122,6 +145,7 @@ def create_encoder_service(serving: ServingConfig, *, max_queue: int) -> Any:
         logging={"access": {"enabled": False}},
     )(Encoder)
     service.add_asgi_middleware(JsonOnly)
+    service.add_asgi_middleware(Traced)
     return service
 
 

@@ -5,11 +5,12 @@ import gzip
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ragents import tracing
 from ragents.deployment.callers import Caller
 from ragents.deployment.http import (
     FOREIGN_ERRORS,
@@ -29,6 +30,8 @@ access = logging.getLogger("ragents.access")
 
 MEGABYTE = 1024 * 1024
 COMPRESS_ABOVE_BYTES = 1024
+THREAD_ABOVE_BYTES = 32 * 1024
+"""Compressing so much takes about half a millisecond; for less, the way to a thread and back costs more."""
 DRAIN_BYTES, DRAIN_TIMEOUT_S = 64 * MEGABYTE, 5.0
 """What is read and thrown away of a body that is too large: a client still writing would not see the answer."""
 
@@ -36,6 +39,7 @@ DRAIN_BYTES, DRAIN_TIMEOUT_S = 64 * MEGABYTE, 5.0
 SYSTEM_PATHS = ("/", "/livez", "/readyz", "/metrics", "/docs.json", "/schema.json")
 OTHER_PATHS = "/*"
 PATH_KEY = "ragents.path"
+TRACE_HEADERS = ("traceparent", "tracestate")
 Admit = Callable[[Scope], Awaitable[Caller]]
 
 
@@ -50,6 +54,11 @@ def create_label(paths: Sequence[str]) -> Callable[[str], str]:
         return next((route for prefix, route in prefixes.items() if path.startswith(prefix)), OTHER_PATHS)
 
     return label
+
+
+def trace_headers(headers: Mapping[bytes, bytes]) -> dict[str, str]:
+    """What the W3C's Trace Context defines, of a request's headers."""
+    return {name: headers[name.encode()].decode("latin-1") for name in TRACE_HEADERS if name.encode() in headers}
 
 
 class RealPath:
@@ -95,7 +104,8 @@ class Front:
             context.idempotency_key = idempotency_key_from(None if key is None else key.decode("latin-1"))
             await body.check_declared()
             inner = {**scope, "path": self._label(scope["path"]), PATH_KEY: scope["path"]}
-            await self.app(inner, body.receive, answer.send)
+            with tracing.joining(trace_headers(headers)):
+                await self.app(inner, body.receive, answer.send)
         except RAGentsError as error:
             if not answer.started:
                 await self._refuse(error, context, scope, receive, answer)
@@ -196,7 +206,10 @@ class _Answer:
             self._replaced = True
             first = {"type": "http.response.body", "body": body}
         elif self._compressible(headers, first):
-            body = await asyncio.to_thread(gzip.compress, body, 5)
+            if len(body) > THREAD_ABOVE_BYTES:
+                body = await asyncio.to_thread(gzip.compress, body, 5)
+            else:
+                body = gzip.compress(body, 5)
             headers["content-encoding"] = "gzip"
             headers["content-length"] = str(len(body))
             headers.add_vary_header("Accept-Encoding")

@@ -6,6 +6,7 @@ line and asks the listening process to end, which then exits with a status that 
 
 import atexit
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -13,12 +14,20 @@ import threading
 from types import FrameType
 
 from bentoml import server_context
+from bentoml.container import BentoMLContainer  # type: ignore[attr-defined]  # BentoML is not strict about __all__
+from opentelemetry.util.http import ExcludeList
 
 from ragents.errors import RAGentsError
 
 LISTENER_VARIABLE = "_RAGENTS_LISTENER"  # not RAGENTS_...: those are settings
 EXIT_START_FAILED = 1
 PR_SET_PDEATHSIG = 1
+
+
+def settle_memory() -> None:
+    """What was loaded at the start is there for good: the collector of garbage need not look through it every time."""
+    gc.collect()
+    gc.freeze()
 
 
 def prepare_listener() -> None:
@@ -61,6 +70,13 @@ def end_with_listener() -> None:
     """A worker whose listening process was killed would go on holding the port and the embedded Postgres (Linux)."""
     if sys.platform == "linux" and started_by_listener():
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+def leave_tracing_to_us() -> None:
+    """Before BentoML builds its app: its own spans, unless its settings ask for them, would stand between ours and a
+    caller's as parents that nobody exports, and cost each request CPU time to be thrown away."""
+    if not BentoMLContainer.tracing.sample_rate.get():
+        BentoMLContainer.tracing_excluded_urls.set(ExcludeList([".*"]))
 
 
 def say(error: RAGentsError) -> None:

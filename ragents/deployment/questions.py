@@ -1,14 +1,17 @@
 """From a request to an answer: limits, admission, the agent, the receipt."""
 
 import asyncio
+import logging
 import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import asdict
 from typing import Any
 
 from langchain_core.messages import BaseMessage
 
+from ragents import tracing
 from ragents.agents.speech import Speech
 from ragents.agents.types import AgentAnswer, AgentEvent, Turn
 from ragents.deployment.admission import Admission
@@ -23,6 +26,7 @@ from ragents.deployment.http import (
     status_of,
 )
 from ragents.deployment.limiting import Limiting
+from ragents.deployment.observability.answers import describe_answer
 from ragents.deployment.observability.metrics import Metrics
 from ragents.deployment.rate_limiting.limiter import user_key
 from ragents.deployment.rate_limiting.types import Priority
@@ -41,6 +45,9 @@ from ragents.deployment.schemas import (
     TableQueryResponse,
 )
 from ragents.errors import DeadlineExceeded, InputError, Overloaded, RAGentsError
+from ragents.tracing import INPUT, tell
+
+log = logging.getLogger(__name__)
 
 
 class Questions:
@@ -50,6 +57,7 @@ class Questions:
         self._app = app
         self._metrics = metrics
         self._limits = app.config.serving
+        self._log_content = app.config.observability.log_content
         self._limiting = Limiting(app.limiter, metrics)
         self.runs = Runs(grace_s=self._limits.resume_grace_s, log=app.threads.runs)
         self._admission = Admission(
@@ -58,6 +66,10 @@ class Questions:
             queue_timeout_s=self._limits.queue_timeout_s,
             aging_s=self._limits.aging_s,
         )
+
+    def observe(self) -> None:
+        """What runs and what waits, for the metrics."""
+        self._metrics.admission(self._admission.in_flight, self._admission.depth())
 
     async def query(self, request: QueryRequest, *, history: Sequence[BaseMessage] = ()) -> QueryResponse:
         """`history`: what a client that keeps its conversations itself says was said before."""
@@ -80,7 +92,7 @@ class Questions:
             agent_type,
             Priority.NORMAL,
             lambda: conversations.resume(request.answer, thread_id=thread_id, turn=turn),
-            characters=len(request.answer or ""),
+            question=request.answer or "",
         )
         return QueryResponse(**fields, cached=answer.response.cached)
 
@@ -161,7 +173,7 @@ class Questions:
             request.agent_type,
             request.priority,
             ask,
-            characters=len(request.query),
+            question=request.query,
             max_tokens=request.max_tokens,
         )
 
@@ -171,13 +183,21 @@ class Questions:
         priority: Priority,
         work: Callable[[], Awaitable[AgentAnswer]],
         *,
-        characters: int,
+        question: str,
         max_tokens: int | None = None,
     ) -> tuple[AgentAnswer, dict[str, Any]]:
         context, started = current_request(), time.perf_counter()
-        with self._metrics.query(agent_type, self._app.conversations.agents) as outcome:
+        asked = {"ragents.request_id": context.request_id, "ragents.tenant": context.principal.tenant}
+        agents = self._app.conversations.agents
+        with (
+            tracing.question(f"question {agent_type if agent_type in agents else 'unknown'}", asked) as span,
+            self._metrics.query(agent_type, agents) as outcome,
+        ):
+            tell(span, INPUT, lambda: question)
+            if self._log_content:
+                log.info("asked: %s", question)
             try:
-                async with self._limiting.request(characters=characters, max_tokens=max_tokens) as reservation:
+                async with self._limiting.request(characters=len(question), max_tokens=max_tokens) as reservation:
                     answer, queue_ms = await self._in_turn(priority, work)
                     if reservation is not None:
                         response = answer.response
@@ -190,6 +210,7 @@ class Questions:
                 await self._metrics.observe_cache(self._app.cache)
             outcome.answer, outcome.queue_ms = answer, queue_ms
             outcome.seconds = time.perf_counter() - started
+            describe_answer(span, answer, queue_ms)
         return answer, _fields(answer, context, queue_ms)
 
     async def _in_turn(
@@ -204,10 +225,11 @@ class Questions:
             deadline_s=self._limits.timeout_s,
         )
         try:
-            async with asyncio.timeout(self._limits.timeout_s):
-                async with place as queue_ms:
-                    self._metrics.admission(self._admission.in_flight, self._admission.depth())
-                    return await work(), queue_ms
+            async with asyncio.timeout(self._limits.timeout_s), AsyncExitStack() as stack:
+                with tracing.span("admission", {"ragents.priority": priority.value}):
+                    queue_ms = await stack.enter_async_context(place)
+                self._metrics.admission(self._admission.in_flight, self._admission.depth())
+                return await work(), queue_ms
         except TimeoutError:
             raise DeadlineExceeded(
                 f"no answer within {self._limits.timeout_s:g} s (serving.timeout_s); ask again later"

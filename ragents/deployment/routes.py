@@ -17,7 +17,7 @@ from ragents.deployment.schemas import QueryRequest, ResumeRequest
 from ragents.deployment.sse import data_stream, event_stream, last_event_id
 from ragents.deployment.state import State
 from ragents.errors import InputError, NotFound
-from ragents.rag.cache.types import LayerStats
+from ragents.rag.cache.types import LAYERS, OF_DOCUMENTS, LayerStats
 from ragents.rag.types import StoredDocument
 
 if TYPE_CHECKING:
@@ -125,16 +125,18 @@ async def model(app: "App", request: Request) -> dict[str, Any]:
 
 async def cache_stats(app: "App", request: Request) -> dict[str, Any]:
     principal = current_request().principal
-    found = await app.cache.stats(tenant=None if principal.role == "admin" else principal.tenant)
-    layers: dict[str, LayerStats] = {str(layer): stats for layer, stats in found.items()}
-    semantic = await app.semantic.stats(tenant=principal.tenant)
+    whose = None if principal.role == "admin" else principal.tenant
+    found = await app.cache.stats(tenant=whose)
+    layers: dict[str, LayerStats] = {layer: found.get(layer, LayerStats()) for layer in LAYERS}
+    semantic = await app.semantic.stats(tenant=whose)
     layers["semantic"] = LayerStats(
-        semantic.hits, semantic.misses, semantic.entries, semantic.bytes, semantic.evictions
+        semantic.hits, semantic.misses, semantic.entries, semantic.bytes, semantic.evictions, semantic.age_s
     )
     return {
         "backend": app.cache.backend,
+        **_told_of(app, known=len(found) == len(LAYERS), semantic_known=semantic.known),
         "since": datetime.fromtimestamp(app.cache.since, UTC).isoformat(),
-        "tenant": None if principal.role == "admin" else principal.tenant,
+        "tenant": whose,
         "layers": {layer: _layer(stats) for layer, stats in layers.items()},
         "total": _layer(LayerStats.total(list(layers.values()))),
         "semantic": {
@@ -145,6 +147,22 @@ async def cache_stats(app: "App", request: Request) -> dict[str, Any]:
             "errors": semantic.errors,
         },
     }
+
+
+def _told_of(app: "App", *, known: bool, semantic_known: bool) -> dict[str, str | None]:
+    """Whose numbers these are, and whether they can be trusted: zeros of a Redis that is away are none."""
+    state = app.cache.state or ("ok" if known else "Redis gives no answer in time")
+    notes = []
+    if not known:
+        notes.append("the layers on Redis are shown empty, since it does not tell what they hold")
+    if not semantic_known:
+        notes.append("the semantic layer's entries are shown as none, since the store does not tell")
+    if not app.cache.shared and app.config.serving.workers > 1:
+        notes.append(
+            f"each of the {app.config.serving.workers} workers has a cache of its own: these are the numbers of the "
+            "one that answered"
+        )
+    return {"state": state, "scope": "shared" if app.cache.shared else "process", "note": "; ".join(notes) or None}
 
 
 async def list_documents(app: "App", request: Request) -> dict[str, Any]:
@@ -171,7 +189,7 @@ async def delete_document(app: "App", request: Request) -> dict[str, Any]:
         await app.store.document(entry.target, principal=principal)  # what is not there is not deleted
         await app.audit.record(entry)
     removed = await app.store.delete(request.path_params["document_id"], principal=principal)
-    for layer in ("retrieval", "answer"):
+    for layer in OF_DOCUMENTS:
         await app.cache.clear(layer, tenant=principal.tenant)
     return {"deleted": _document(removed)}
 
@@ -211,7 +229,8 @@ def _message(message: "BaseMessage") -> dict[str, Any]:
 
 
 def _layer(stats: LayerStats) -> dict[str, Any]:
-    return {**asdict(stats), "hit_rate": round(stats.hit_rate, 4)}
+    age_s = None if stats.age_s is None else round(stats.age_s, 3)
+    return {**asdict(stats), "age_s": age_s, "hit_rate": round(stats.hit_rate, 4)}
 
 
 def _document(stored: StoredDocument) -> dict[str, Any]:

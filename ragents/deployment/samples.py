@@ -11,6 +11,7 @@ from pathlib import Path
 from ragents.agents import Turn
 from ragents.config import data_home
 from ragents.deployment.app import App
+from ragents.deployment.observability.ingesting import IngestMetrics
 from ragents.errors import RAGentsError
 from ragents.ingestion import ingest
 
@@ -19,7 +20,7 @@ log = logging.getLogger(__name__)
 LOCK_WAIT_S = 300.0
 
 
-async def ensure_samples(app: App) -> None:
+async def ensure_samples(app: App, metrics: IngestMetrics) -> None:
     """Ingest serving.sample_documents into an empty embedded store, once, whatever number of workers start."""
     documents = app.config.serving.sample_documents
     if documents is None or not app.embedded_postgres:
@@ -32,9 +33,15 @@ async def ensure_samples(app: App) -> None:
         if await app.store.count(principal=principal):
             return
         log.info("the store is empty: ingesting the sample documents in %s", documents)
-        report = await ingest(
-            [documents], store=app.store, embedder=app.encoder, config=app.config.rag, principal=principal
-        )
+        with metrics.running() as on_progress:
+            report = await ingest(
+                [documents],
+                store=app.store,
+                embedder=app.encoder,
+                config=app.config.rag,
+                principal=principal,
+                on_progress=on_progress,
+            )
         log.info("ingested %d sample documents in %.1f s", report.documents, report.seconds)
         for failure in report.failures:
             log.warning("not taken: %s (%s): %s", failure.uri, failure.reason, failure.detail)

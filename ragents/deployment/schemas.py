@@ -98,6 +98,21 @@ class ClearRequest(ApiRequest):
     layer: str | None = None
 
 
+class FeedbackRequest(ApiRequest):
+    """POST /feedback: `request_id` is that of the answer, `score` from 0 (bad) to 1 (good)."""
+
+    request_id: Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$")]
+    score: Annotated[float, Field(ge=0, le=1, strict=False)]
+    comment: Annotated[str, StringConstraints(max_length=2_000)] | None = None
+
+    @field_validator("score", mode="before")
+    @classmethod
+    def _a_score_is_a_number(cls, score: object) -> object:
+        if isinstance(score, bool | str):
+            raise ValueError("expected a number from 0 to 1")  # noqa: TRY004  # pydantic wants ValueError
+        return score
+
+
 class SourceOut(BaseModel):
     id: str
     document_id: str
@@ -183,6 +198,14 @@ class BatchResponse(BaseModel):
 
     results: list[QueryResponse | ErrorOut]
     latency_ms: float
+    request_id: str
+
+
+class FeedbackResponse(BaseModel):
+    taken: bool
+    forwarded: bool = Field(description="whether Opik has it; without Opik it is counted and logged alone")
+    answers: int = Field(description="that were scored: a batch has several")
+    note: str | None
     request_id: str
 
 

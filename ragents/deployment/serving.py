@@ -37,10 +37,3 @@ class ServingConfig(Config):
     sample_documents: Path | None = Field(
         default=None, description="ingested at start when the embedded store is empty; never into a store of one's own"
     )
-
-
-class ObservabilityConfig(Config):
-    """Logs go to stderr. The text of questions is not logged."""
-
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    access_log: bool = False

@@ -10,6 +10,7 @@ from ragents.errors import BackendUnavailable
 
 if TYPE_CHECKING:  # BentoML's parent process imports this, and needs none of the libraries behind them
     from ragents.deployment.app import App
+    from ragents.deployment.feedback import Feedback
     from ragents.deployment.health import Health
     from ragents.deployment.questions import Questions
 
@@ -18,10 +19,10 @@ class State:
     """Filled at start, emptied at shutdown; in between every access gets the same objects."""
 
     def __init__(self) -> None:
-        self._open: tuple[App, Questions, Health] | None = None
+        self._open: tuple[App, Questions, Health, Feedback] | None = None
 
-    def fill(self, app: "App", questions: "Questions", health: "Health") -> None:
-        self._open = (app, questions, health)
+    def fill(self, app: "App", questions: "Questions", health: "Health", feedback: "Feedback") -> None:
+        self._open = (app, questions, health, feedback)
 
     def empty(self) -> None:
         self._open = None
@@ -47,7 +48,11 @@ class State:
         return self._parts[2]
 
     @property
-    def _parts(self) -> "tuple[App, Questions, Health]":
+    def feedback(self) -> "Feedback":
+        return self._parts[3]
+
+    @property
+    def _parts(self) -> "tuple[App, Questions, Health, Feedback]":
         if self._open is None:
             raise BackendUnavailable("service", "it is starting or stopping", retry_after_s=2)
         return self._open

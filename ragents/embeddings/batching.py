@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -41,6 +42,7 @@ class _Call(Generic[Item]):
     longest: int
     result: asyncio.Future[Vectors]
     arrived: float = field(default_factory=time.perf_counter)
+    context: Context = field(default_factory=copy_context)
 
     @property
     def tokens(self) -> int:
@@ -136,7 +138,7 @@ class Batcher(Generic[Item]):
     async def _run_batch(self, batch: list[_Call[Item]]) -> None:
         started = time.perf_counter()
         try:
-            vectors = await self._in_thread([item for call in batch for item in call.items])
+            vectors = await self._in_thread([item for call in batch for item in call.items], batch[0].context)
         except RAGentsError as error:  # a neighbour that is down or busy is so for all of them
             for call in batch:
                 _fail(call, error)
@@ -160,8 +162,9 @@ class Batcher(Generic[Item]):
                 call.result.set_result(rows)
         self._note(batch, started=started, run_s=run_s)
 
-    async def _in_thread(self, items: list[Item]) -> Vectors:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._encode, items)
+    async def _in_thread(self, items: list[Item], context: Context) -> Vectors:
+        """In the context of the oldest call: a batch that goes to another process goes in that question's trace."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, context.run, self._encode, items)
 
     def _note(self, batch: list[_Call[Item]], *, started: float, run_s: float) -> None:
         texts = sum(len(call.items) for call in batch)

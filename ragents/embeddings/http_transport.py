@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import httpx
 
+from ragents import tracing
 from ragents.embeddings.model_folder import Kind
 from ragents.embeddings.types import EmbeddingConfig
 from ragents.errors import EncoderUnavailable, Overloaded
@@ -75,7 +76,7 @@ class Requests:
         pause_s = FIRST_PAUSE_S
         for left in range(self._config.retries, -1, -1):
             try:
-                response = await self._http.request(method, path, **options)
+                response = await self._http.request(method, path, headers=tracing.headers() or None, **options)
             except (httpx.ConnectError, httpx.ConnectTimeout, httpx.RemoteProtocolError, httpx.ReadError) as error:
                 if not left:
                     raise EncoderUnavailable(f"the server cannot be reached ({type(error).__name__})") from error

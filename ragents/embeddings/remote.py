@@ -10,7 +10,9 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import httpx
+from opentelemetry.trace import SpanKind
 
+from ragents import tracing
 from ragents.embeddings.batching import Observer
 from ragents.embeddings.local import LocalEmbedder, Tokenized
 from ragents.embeddings.model_folder import Kind, read_model_folder
@@ -69,7 +71,10 @@ class RemoteEncoder:
 
     def _embed(self, texts: list[str], kind: Kind, *, timeout_s: float | None = None) -> Vectors:
         timeout = httpx.USE_CLIENT_DEFAULT if timeout_s is None else httpx.Timeout(timeout_s)
-        answer = self._ask("POST", PATHS[kind], json={"texts": texts}, timeout=timeout)
+        with tracing.span("encode", {"ragents.texts": len(texts)}, kind=SpanKind.CLIENT):
+            answer = self._ask(
+                "POST", PATHS[kind], json={"texts": texts}, timeout=timeout, headers=tracing.headers() or None
+            )
         try:
             return unpack(answer.json(), len(texts))
         except (ValueError, TypeError) as error:

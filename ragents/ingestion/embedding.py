@@ -8,6 +8,7 @@ import numpy as np
 
 from ragents.embeddings.types import Embedder, Vectors
 from ragents.errors import TextTooLong
+from ragents.ingestion.known import KnownVectors, made_alike
 from ragents.rag.store.types import StoredChunks
 from ragents.rag.types import Chunk, Document
 
@@ -15,8 +16,6 @@ HEAD = 500
 """Characters of a chunk in which its own heading is looked for."""
 EMBED_CHUNKS = 256
 """Texts handed to the encoder at once: enough to sort by length, few enough that a question gets its turn."""
-SAME = 0.999
-"""Cosine from which two vectors are of one text and one model: batches of other shapes move the last digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,26 +44,34 @@ def text_to_embed(title: str, chunk: Chunk) -> str:
     return f"{header}\n{chunk.text}" if header else chunk.text
 
 
-async def embed_together(group: Sequence[Prepared], embedder: Embedder) -> list[Embedded | TextTooLong]:
+async def embed_together(
+    group: Sequence[Prepared], embedder: Embedder, *, made_before: KnownVectors | None = None
+) -> list[Embedded | TextTooLong]:
     """The vectors of several documents: small ones share a batch. A document that fails does so alone."""
     try:
-        return [*await _embed(group, embedder)]
+        return [*await _embed(group, embedder, made_before)]
     except TextTooLong as error:
         if len(group) == 1:
             return [error]
-    return [each for one in group for each in await embed_together([one], embedder)]
+    return [each for one in group for each in await embed_together([one], embedder, made_before=made_before)]
 
 
-async def _embed(group: Sequence[Prepared], embedder: Embedder) -> list[Embedded]:
+async def _embed(group: Sequence[Prepared], embedder: Embedder, made_before: KnownVectors | None) -> list[Embedded]:
     texts = [await asyncio.to_thread(texts_to_embed, each.document.title, each.chunks, embedder) for each in group]
     known: dict[str, Vectors] = {}
     for each in group:
         if each.before is not None:
             known |= await _still_true(each.before, {text for some in texts for text in some}, embedder)
     missing = list(dict.fromkeys(text for some in texts for text in some if text not in known))
+    if made_before is not None:
+        known |= await made_before.find(missing)
+        missing = [text for text in missing if text not in known]
     for start in range(0, len(missing), EMBED_CHUNKS):
         part = missing[start : start + EMBED_CHUNKS]
-        known.update(zip(part, await embedder.embed_documents(part), strict=True))
+        made = dict(zip(part, await embedder.embed_documents(part), strict=True))
+        known |= made
+        if made_before is not None:
+            await made_before.keep(made)
     empty = np.zeros((0, embedder.dimension), np.float32)
     return [
         Embedded(each, np.stack([known[text] for text in some]) if some else empty)
@@ -80,11 +87,7 @@ async def _still_true(before: StoredChunks, wanted: set[str], embedder: Embedder
     """
     texts = await asyncio.to_thread(texts_to_embed, before.title, before.chunks, embedder)
     again = {text: vector for text, vector in zip(texts, before.vectors, strict=True) if text in wanted}
-    if again:
-        text, stored = next(iter(again.items()))
-        if float((await embedder.embed_documents([text]))[0] @ stored) < SAME:
-            return {}
-    return again
+    return again if await made_alike(again, embedder) else {}
 
 
 def texts_to_embed(title: str, chunks: Sequence[Chunk], embedder: Embedder) -> list[str]:

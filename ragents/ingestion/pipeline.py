@@ -11,6 +11,7 @@ from ragents.embeddings.types import Embedder, Vectors, settings_of
 from ragents.errors import Conflict, DocumentError, InputError, NotFound, RAGentsError
 from ragents.ingestion.discover import Found, discover
 from ragents.ingestion.embedding import EMBED_CHUNKS, Embedded, Prepared, embed_together
+from ragents.ingestion.known import ChunkCache, KnownVectors
 from ragents.ingestion.loading import Loading
 from ragents.ingestion.pipe import Pipe
 from ragents.ingestion.sentences import embed_sentences
@@ -38,13 +39,16 @@ async def ingest(
     limits: LoadLimits | None = None,
     on_progress: OnProgress | None = None,
     force: bool = False,
+    cache: ChunkCache | None = None,
 ) -> IngestReport:
     """Take files and directories. A bad document is named in the report and the run goes on.
 
     Unchanged documents (content, model, chunk sizes) are skipped before they are read, and of a changed one the chunks
-    that come again keep their vectors. With `force` all are read and embedded again; one that cannot be read any more
-    stays as it was. Raises InputError for a path that is not there, Conflict for a collection of
-    another model, StoreUnavailable; what was stored until then stays, whole documents only.
+    that come again keep their vectors, as do chunks that `cache` knows, of whatever collection. With `force` all are
+    read and embedded again; one that cannot be read any more stays as it was. Raises InputError for a path that is not
+    there, Conflict for a collection of another model, StoreUnavailable, BackendUnavailable for a cache that cannot
+    forget; what was stored until then stays, whole
+    documents only.
     """
     run = _Run(
         store=store,
@@ -54,6 +58,7 @@ async def ingest(
         principal=principal,
         on_progress=on_progress,
         force=force,
+        cache=cache,
     )
     return await run.all(paths, limits or LoadLimits())
 
@@ -71,9 +76,11 @@ class _Run:
         principal: Principal,
         on_progress: OnProgress | None,
         force: bool,
+        cache: ChunkCache | None,
     ) -> None:
         self._store, self._embedder, self._config, self._principal = store, embedder, config, principal
         self._collection, self._on_progress, self._force = collection, on_progress, force
+        self._made_before = None if cache is None else KnownVectors(cache, embedder, anew=force)
         self._report = IngestReport()
         self._files_done = 0
         self._known: dict[str, str] = {}
@@ -158,7 +165,7 @@ class _Run:
     async def _embed_all(self) -> None:
         while group := await self._to_embed.take(EMBED_CHUNKS):
             started = time.perf_counter()
-            results = await embed_together(group, self._embedder)
+            results = await embed_together(group, self._embedder, made_before=self._made_before)
             self.worked("embed", time.perf_counter() - started)
             for prepared, result in zip(group, results, strict=True):
                 if isinstance(result, Embedded):

@@ -53,6 +53,10 @@ def create_named_model(config: ModelConfig, *, embed: EmbedTexts | None = None) 
         structured=vllm if config.structured_output is None else config.structured_output,
         salt=create_salt(key) if vllm else None,
         body=config.extra.get("extra_body", {}),
+        provider=config.provider,
+        takes_headers=config.provider in ("openai", "vllm")
+        and "extra_headers" not in config.extra.get("model_kwargs", {}),
+        fingerprint=config.fingerprint,
         others=others,
         breaker_failures=config.breaker_failures,
         breaker_reset_s=config.breaker_reset_s,

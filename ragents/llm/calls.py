@@ -18,6 +18,7 @@ from langchain_core.messages import (
 from langchain_core.messages.ai import add_ai_message_chunks
 from pydantic import BaseModel
 
+from ragents import tracing
 from ragents.llm.asked import READ_ALONG
 from ragents.llm.endpoints import NamedModel, Replica
 from ragents.llm.failures import FirstTokenTimeout
@@ -44,23 +45,25 @@ class Call:
     async def make(self) -> AIMessage:
         """Raises CircuitOpen, TimeoutError, and what the provider's library raises."""
         self._last = replica = self.named.next(but=self._last)
+        headers = tracing.headers() if self.named.takes_headers else {}
+        arguments = {**self._arguments, "extra_headers": headers} if headers else self._arguments
         with replica.call() as model:
             ask = self._in_pieces if READ_ALONG.get() else self._whole
             async with asyncio.timeout(self.named.timeout_s):
-                message = await ask(model.bind_tools(self._tools) if self._tools else model)
+                message = await ask(model.bind_tools(self._tools) if self._tools else model, arguments)
         if not (message.content or message.tool_calls or message.invalid_tool_calls):
             raise ValueError("the model answered with nothing")
         return message
 
-    async def _whole(self, model: Any) -> AIMessage:
-        message = await model.ainvoke(self._messages, **self._arguments)
+    async def _whole(self, model: Any, arguments: dict[str, Any]) -> AIMessage:
+        message = await model.ainvoke(self._messages, **arguments)
         if not isinstance(message, AIMessage):
             raise TypeError(f"the model answered with {type(message).__name__} instead of an AIMessage")
         return message
 
-    async def _in_pieces(self, model: Any) -> AIMessage:
+    async def _in_pieces(self, model: Any, arguments: dict[str, Any]) -> AIMessage:
         pieces = list[AIMessageChunk]()
-        chunks = model.astream(self._messages, **self._arguments)
+        chunks = model.astream(self._messages, **arguments)
         try:
             while (chunk := await self._next(chunks, first=not pieces)) is not None:
                 if isinstance(chunk, AIMessage) and not isinstance(chunk, AIMessageChunk):

@@ -16,6 +16,7 @@ from ragents.llm import create_named_model
 from ragents.llm.calls import Call, binds_tools
 from ragents.llm.endpoints import NamedModel
 from ragents.llm.failures import CircuitOpen, Kind, PromptTooLong, kind_of, may_help, reason_of, retry_after_s
+from ragents.llm.spans import called
 from ragents.llm.types import EmbedTexts, ModelConfig, Usage
 from ragents.llm.usage import estimate_prompt, usage_of
 
@@ -67,6 +68,11 @@ class LLMClient:
         return self.models[0].name
 
     @property
+    def identity(self) -> list[str]:
+        """Names and settings of the models: what a cached answer depends on."""
+        return [f"{each.name}#{each.fingerprint}" for each in self.models]
+
+    @property
     def extractive(self) -> bool:
         """Whether answers are sentences of the sources instead of generated text."""
         return self.models[0].extractive
@@ -102,9 +108,7 @@ class LLMClient:
             call = Call(each, messages, max_tokens=max_tokens, tools=tools, schema=schema)
             try:
                 self._check_length(each, messages, max_tokens)
-                message = await self._with_retries(call)
-                usage = Usage() if each.extractive else usage_of(messages, message, price=each.price)
-                return Generated(message, each.name, usage)
+                return await self._with_retries(call, messages)
             except asyncio.CancelledError:
                 raise
             except Exception as error:  # providers raise what they like; it is named, logged and carried on
@@ -119,16 +123,21 @@ class LLMClient:
             self._on_failure("too_long")
             raise PromptTooLong(tokens, room)
 
-    async def _with_retries(self, call: Call) -> AIMessage:
+    async def _with_retries(self, call: Call, messages: Sequence[BaseMessage]) -> Generated:
         for attempt in range(call.named.max_retries + 1):
             try:
-                return await call.make()
+                with called(call.named, messages) as told:
+                    message = await call.make()
+                    usage = Usage() if call.named.extractive else usage_of(messages, message, price=call.named.price)
+                    told(message, usage)
+                return Generated(message, call.named.name, usage)
             except CircuitOpen as error:
                 self._on_failure(kind_of(error))
                 raise
             except Exception as error:
                 self._on_failure(kind_of(error))
-                log.warning("model %s failed: %s: %s", call.named.name, type(error).__name__, error)
+                # What a server says may quote the prompt.
+                log.warning("model %s failed: %s: %s", call.named.name, type(error).__name__, reason_of(error))
                 if call.said_something or attempt == call.named.max_retries or not may_help(error):
                     raise
                 asked = retry_after_s(error)

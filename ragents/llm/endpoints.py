@@ -46,7 +46,8 @@ class NamedModel:
 
     `timeout_s` is for one call, `max_retries` how often it is made again. `context_tokens` is the window, of which an
     answer takes `answer_tokens` at most when the caller says nothing else. `body`: fields of the request that OpenAI
-    has no name for; `salt` makes one more of them, `structured` another.
+    has no name for; `salt` makes one more of them, `structured` another. `takes_headers`: a call may bring some, so
+    that the server's spans join the question's. `fingerprint`: of the settings.
     """
 
     name: str
@@ -60,6 +61,9 @@ class NamedModel:
     structured: bool = False
     salt: Callable[[], str] | None = None
     body: Mapping[str, Any] = field(default_factory=dict)
+    provider: str = ""
+    takes_headers: bool = False
+    fingerprint: str = ""
     others: Sequence[BaseChatModel] = ()
     breaker_failures: int = 5
     breaker_reset_s: float = 30.0
@@ -94,7 +98,9 @@ class NamedModel:
             form = {"name": schema.__name__, "schema": schema.model_json_schema()}
             added["response_format"] = {"type": "json_schema", "json_schema": form}
         # Not as an argument of LangChain's own name, which would parse the answer by itself and not stream it.
-        return {**arguments, "extra_body": {**self.body, **added}} if added else arguments
+        if added:
+            arguments["extra_body"] = {**self.body, **added}
+        return arguments
 
     def next(self, *, but: Replica | None = None) -> Replica:
         """The one with the fewest calls among those that may be asked; `but` only if there is no other. CircuitOpen."""

@@ -1,5 +1,7 @@
 """Settings of the language model, what a call costs, and what the extractive model is handed."""
 
+import hashlib
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -79,6 +81,25 @@ class ModelConfig(Config):
     )
     fallbacks: list["ModelConfig"] = Field(default_factory=list)
     extra: dict[str, Any] = Field(default_factory=dict, description="passed to the provider's chat model as it is")
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for settings that answer alike: what is cached of one must not pass for another's."""
+        told = self.model_dump(
+            mode="json",
+            include={
+                "provider",
+                "model_name",
+                "temperature",
+                "max_tokens",
+                "base_url",
+                "base_urls",
+                "context_tokens",
+                "structured_output",
+                "extra",
+            },
+        )
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def addresses(self) -> list[str | None]:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import asyncpg
 
@@ -34,6 +35,15 @@ UNREACHABLE = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class PoolUse:
+    """Connections of a pool: in use, open and idle, and how many there may be."""
+
+    in_use: int
+    idle: int
+    most: int
+
+
 class Connections:
     """Made by `open_connections`. `component` names who is unavailable; `called` gives the same pool another name."""
 
@@ -52,6 +62,14 @@ class Connections:
             acquire_timeout_s=self.acquire_timeout_s,
             statement_timeout_s=self.statement_timeout_s,
         )
+
+    def shares_pool_with(self, other: "Connections") -> bool:
+        return self._pool is other._pool
+
+    @property
+    def pool_use(self) -> PoolUse:
+        idle = self._pool.get_idle_size()
+        return PoolUse(self._pool.get_size() - idle, idle, self._pool.get_max_size())
 
     @asynccontextmanager
     async def use(self, limit_s: float | None = None) -> AsyncIterator[asyncpg.Connection]:

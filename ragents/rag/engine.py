@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from dataclasses import replace
 
 import numpy as np
@@ -18,15 +19,17 @@ from ragents.rag.answering import answer_from_sources
 from ragents.rag.cache import CacheScope, RAGCache
 from ragents.rag.confidence import confidence_of
 from ragents.rag.filters import Filters
-from ragents.rag.query import Found, fuse_lists, plan_queries, search_all
+from ragents.rag.query import Found, Plan, fuse_lists, plan_queries, search_all
 from ragents.rag.rerank import Reranking
 from ragents.rag.sentence_vectors import recall_sentences
 from ragents.rag.store.types import SearchQuery, VectorStore
 from ragents.rag.types import RAGResponse, Source
 from ragents.rag.windows import widen
+from ragents.tracing import INPUT, span, tell
 
 __all__ = ["RAGEngine", "RAGResponse"]
 
+EMBEDDING = {"gen_ai.operation.name": "embeddings"}
 FUSED_DEPTH = 50
 """Sources of each query where several are fused: one that two lists hold far down may be the best."""
 
@@ -88,8 +91,12 @@ class RAGEngine:
         name = collection or self.config.collection
         started = time.perf_counter()
         scope = await self.scope(principal=principal, collection=name, filters=filters)
-        if use_cache and self.cache and (hit := await self.cache.get_retrieval(text, top_k, scope=scope)):
-            return replace(hit, timings={"embed_ms": 0.0, "retrieve_ms": _ms_since(started)})
+        if use_cache and self.cache:
+            with span("cache retrieval") as step:
+                hit = await self.cache.get_retrieval(text, top_k, scope=scope)
+                step.set_attribute("ragents.hit", hit is not None)
+            if hit is not None:
+                return replace(hit, timings={"embed_ms": 0.0, "retrieve_ms": _ms_since(started)})
         depth = max(top_k, self.reranking.candidates) if self.reranking else top_k
         asked = SearchQuery(
             text=text,
@@ -102,7 +109,7 @@ class RAGEngine:
         )
         lookup_ms = _ms_since(started)
         if self.config.query.active:
-            several, timings = await self._search_several(asked, principal=principal)
+            several, timings = await self._search_several(asked, principal=principal, use_cache=use_cache)
             sources, notes, complete = fuse_lists(several.lists, top_k=depth), several.notes, several.complete
             usage = several.usage
         else:
@@ -112,7 +119,9 @@ class RAGEngine:
         left_out = None
         if self.reranking:
             rerank_started = time.perf_counter()
-            sources, left_out = await self.reranking.best(text, sources, top_k)
+            with span(f"rerank {self.reranking.model}", {"ragents.candidates": len(sources)}) as step:
+                sources, left_out = await self.reranking.best(text, sources, top_k)
+                step.set_attribute("ragents.left_out", left_out is not None)
             timings["rerank_ms"] = _ms_since(rerank_started)
         if self.config.sentence_vectors and self.llm is not None and self.llm.extractive:
             await recall_sentences(sources, store=self.store, embedder=self.embedder, principal=principal)
@@ -155,7 +164,7 @@ class RAGEngine:
                 "candidates": self.config.candidates,
                 "dense_weight": self.config.dense_weight,
                 "neighbours": self.config.neighbours,
-                "reranker": self.reranking.model if self.reranking else None,
+                "reranker": [self.reranking.model, self.reranking.candidates] if self.reranking else None,
                 "query": self.config.query.model_dump(exclude={"timeout_s"}) if self.config.query.active else None,
             },
         )
@@ -165,13 +174,22 @@ class RAGEngine:
     ) -> tuple[tuple[Source, ...], dict[str, float], tuple[str, ...]]:
         """Embed and search one query: sources, timings, notes."""
         started = time.perf_counter()
-        embedding, notes = await self._embed_query(asked.text)
+        with span(f"embeddings {self.embedder.model}", EMBEDDING) as step:
+            step.set_attribute("gen_ai.request.model", self.embedder.model)
+            embedding, notes = await self._embed_query(asked.text)
         search_started = time.perf_counter()
-        sources = tuple(await self.store.search(replace(asked, embedding=embedding), principal=principal))
+        with span(
+            "retrieval", {"gen_ai.operation.name": "retrieval", "gen_ai.data_source.id": asked.collection}
+        ) as step:
+            tell(step, INPUT, lambda: asked.text)
+            sources = tuple(await self.store.search(replace(asked, embedding=embedding), principal=principal))
+            step.set_attribute("ragents.sources", len(sources))
         timings = {"embed_ms": (search_started - started) * 1000, "retrieve_ms": _ms_since(search_started)}
         return sources, timings, notes
 
-    async def _search_several(self, asked: SearchQuery, *, principal: Principal) -> tuple[Found, dict[str, float]]:
+    async def _search_several(
+        self, asked: SearchQuery, *, principal: Principal, use_cache: bool
+    ) -> tuple[Found, dict[str, float]]:
         """The question and what rag.query makes of it, and the timings."""
         config, started = self.config.query, time.perf_counter()
         deep = replace(asked, top_k=max(asked.top_k, FUSED_DEPTH), candidates=max(asked.candidates, FUSED_DEPTH))
@@ -186,10 +204,12 @@ class RAGEngine:
         async def other(text: str) -> tuple[Source, ...]:
             return (await self._search(replace(deep, text=text), principal=principal))[0]
 
+        def plan() -> Awaitable[Plan]:
+            cache = self.cache if use_cache else None
+            return plan_queries(asked.text, config, llm=self.llm, cache=cache, tenant=principal.tenant)
+
         with asked_by(principal.tenant, read_along=False):
-            found = await search_all(
-                own(), lambda: plan_queries(asked.text, config, llm=self.llm), other, timeout_s=config.timeout_s
-            )
+            found = await search_all(own(), plan, other, timeout_s=config.timeout_s)
         timings["retrieve_ms"] = _ms_since(started) - timings["embed_ms"]
         return replace(found, notes=(*notes, *found.notes)), timings
 

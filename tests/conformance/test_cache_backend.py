@@ -50,6 +50,12 @@ async def value(backend: CacheBackend, key: str) -> bytes | None:
     return held.value if held else None
 
 
+async def used(backend: CacheBackend, group: str) -> CacheUsage:
+    use = await backend.usage(group)
+    assert use is not None
+    return use
+
+
 async def test_what_was_set_comes_back_with_its_age_and_what_it_has_left(backend: CacheBackend) -> None:
     await backend.set("answer:a:1", b"x\x00\xff", DAY)
     found, missing = await backend.get_many(["answer:a:1", "answer:a:2"])
@@ -65,7 +71,7 @@ async def test_what_has_expired_is_gone_and_leaves_no_bytes(backend: CacheBacken
     await asyncio.sleep(0.06)
     assert await value(backend, "answer:a:1") is None
     await backend.set("answer:a:2", b"y", DAY)
-    use = await backend.usage("answer:a")
+    use = await used(backend, "answer:a")
     assert use.entries == 1
 
 
@@ -79,15 +85,15 @@ async def test_the_budget_holds_and_the_least_recently_used_goes_first(small: Ca
     assert dropped == ["answer:a:1"]
     assert await value(small, "answer:a:1") is None
     assert await value(small, "answer:a:0") is not None
-    assert (await small.usage("answer")).bytes <= 20_000
-    assert (await small.usage("answer")).evictions == 1
+    assert (await used(small, "answer")).bytes <= 20_000
+    assert (await used(small, "answer")).evictions == 1
 
 
 async def test_many_small_entries_give_way_to_a_large_one(small: CacheBackend) -> None:
     for n in range(10):
         await small.set(f"answer:a:{n}", bytes(500), DAY)
     await small.set("answer:a:large", bytes(15_000), DAY)
-    use = await small.usage("answer")
+    use = await used(small, "answer")
     assert use.bytes <= 20_000
     assert await value(small, "answer:a:large") is not None
 
@@ -103,7 +109,7 @@ async def test_setting_again_replaces_and_is_counted_once(backend: CacheBackend)
     await backend.set("answer:a:1", bytes(1_000), DAY)
     await backend.set("answer:a:1", b"y", DAY)
     assert await value(backend, "answer:a:1") == b"y"
-    use = await backend.usage("answer:a")
+    use = await used(backend, "answer:a")
     assert use.entries == 1
     assert use.bytes < 1_000
 
@@ -112,10 +118,10 @@ async def test_usage_is_counted_by_owner_and_by_layer(backend: CacheBackend) -> 
     await backend.set("answer:a:1", b"x", DAY)
     await backend.set("answer:b:1", b"x", DAY)
     await backend.get_many(["answer:a:1", "answer:a:2", "retrieval:a:1"])
-    of_a = await backend.usage("answer:a")
+    of_a = await used(backend, "answer:a")
     assert (of_a.hits, of_a.misses, of_a.entries) == (1, 1, 1)
-    assert (await backend.usage("answer")).entries == 2
-    assert (await backend.usage("retrieval")).misses == 1
+    assert (await used(backend, "answer")).entries == 2
+    assert (await used(backend, "retrieval")).misses == 1
     assert await backend.usage("answer:nobody") == CacheUsage()
 
 
@@ -123,7 +129,7 @@ async def test_what_cannot_be_read_was_a_miss(backend: CacheBackend) -> None:
     await backend.set("answer:a:1", b"damaged", DAY)
     await backend.get_many(["answer:a:1"])
     await backend.reject("answer:a:1")
-    use = await backend.usage("answer:a")
+    use = await used(backend, "answer:a")
     assert (use.hits, use.misses, use.entries, use.bytes) == (0, 1, 0, 0)
 
 
@@ -132,9 +138,27 @@ async def test_clearing_takes_what_begins_so_and_nothing_else(backend: CacheBack
         await backend.set(key, b"x", DAY)
     assert await backend.clear("answer:a:") == 2
     assert await value(backend, "answer:ab:1") == b"x"
-    assert (await backend.usage("answer:a")).entries == 0
+    assert (await used(backend, "answer:a")).entries == 0
     assert await backend.clear() == 2
-    assert (await backend.usage("answer")).bytes == 0
+    assert (await used(backend, "answer")).bytes == 0
+
+
+async def test_usage_tells_the_mean_age_of_what_is_held(backend: CacheBackend) -> None:
+    assert (await used(backend, "answer")).age_s is None
+    await backend.set("answer:a:old", b"x", DAY)
+    await asyncio.sleep(0.2)
+    await backend.set("answer:a:new", b"x", DAY)
+    await backend.set("retrieval:a:new", b"x", DAY)
+    of_both, of_the_new = (await used(backend, "answer")).age_s, (await used(backend, "retrieval:a")).age_s
+    assert of_both is not None
+    assert of_the_new is not None
+    assert of_both - of_the_new == pytest.approx(0.1, abs=0.05)
+    await backend.set("answer:a:old", b"y", DAY)
+    again = (await used(backend, "answer:a")).age_s
+    assert again is not None
+    assert again < of_both + 0.05, "what was stored anew is young again"
+    await backend.clear("answer:a:")
+    assert (await used(backend, "answer")).age_s is None
 
 
 async def test_a_name_is_held_by_one_until_it_is_given_or_runs_out(backend: CacheBackend) -> None:

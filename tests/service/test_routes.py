@@ -1,15 +1,18 @@
 """What each route answers when all is well."""
 
 import asyncio
+from dataclasses import replace
 
 import httpx
 import pytest
 
 from ragents.deployment.bentoml_service import RAGentsService
 from ragents.embeddings import EncodedBatch
+from ragents.rag.cache import CacheConfig, get_cache
 from tests.doubles import add_document
 
 QUESTION = {"query": "Where does adaptive batching sit?"}
+LAYER = {"hits", "misses", "hit_rate", "entries", "bytes", "evictions", "age_s"}
 FIELDS = {
     *("answer", "sources", "citations", "thread_id", "agent_type", "confidence", "cached", "model", "usage"),
     *("timings", "latency_ms", "request_id", "notes", "pending", "cache_age_s", "cache_similarity"),
@@ -35,6 +38,33 @@ async def test_the_same_again_is_cached_and_counted(client: httpx.AsyncClient) -
     after = (await client.get("/cache/stats")).json()["layers"]["answer"]
     assert (after["hits"] - before["hits"], after["misses"] - before["misses"]) == (1, 1)
     assert 0 < after["hit_rate"] <= 1
+
+
+async def test_the_statistics_say_whose_they_are_and_how_old_entries_are(client: httpx.AsyncClient) -> None:
+    await client.post("/query", json={"query": "How old is a cached answer?"})
+    body = (await client.get("/cache/stats")).json()
+    assert (body["state"], body["scope"], body["note"]) == ("ok", "process", None)
+    assert set(body["layers"]) == {"embedding", "chunk", "retrieval", "query_rewrite", "answer", "semantic"}
+    assert all(set(layer) == LAYER for layer in [*body["layers"].values(), body["total"]])
+    assert 0 <= body["layers"]["answer"]["age_s"] < 3600
+    assert body["layers"]["chunk"]["age_s"] is None
+
+
+async def test_with_redis_away_the_statistics_say_so(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ragents.deployment.bentoml_service import _state
+
+    settings = {"backend": "redis", "redis_url": "unix:///nowhere/redis.sock"}
+    away = get_cache(CacheConfig.model_validate(settings))
+    health, questions = _state.health, _state.questions
+    monkeypatch.setattr(_state, "_open", (replace(_state.app, cache=away), questions, health))
+    body = (await client.get("/cache/stats")).json()
+    await away.close()
+    assert body["scope"] == "shared"
+    assert body["state"].startswith("Redis is away")
+    assert "shown empty" in body["note"]
+    assert body["layers"]["answer"]["entries"] == 0
 
 
 async def test_an_answer_without_the_cache_is_computed(client: httpx.AsyncClient) -> None:
@@ -227,5 +257,5 @@ async def test_a_question_that_waits_goes_by_priority() -> None:
 def test_the_service_is_named_and_its_routes_are_apis() -> None:
     assert RAGentsService.name == "ragents"
     assert {api.route for api in RAGentsService.apis.values()} == {
-        *("/query", "/query/batch", "/api/v1/query", "/cache/clear"),
+        *("/query", "/query/batch", "/api/v1/query", "/cache/clear", "/feedback"),
     }

@@ -10,6 +10,7 @@ or `async with open_checkpoint_saver(config) as saver`, or, for programs without
 """
 
 from ragents.agents.checkpointing.opening import (
+    OnWrite,
     ThreadState,
     checkpoint_saver,
     close_checkpoint_saver,
@@ -21,6 +22,7 @@ from ragents.agents.checkpointing.types import CheckpointConfig
 
 __all__ = [
     "CheckpointConfig",
+    "OnWrite",
     "ThreadState",
     "checkpoint_saver",
     "close_checkpoint_saver",

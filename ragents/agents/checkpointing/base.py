@@ -12,7 +12,7 @@ import copy
 import random
 from abc import abstractmethod
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Self, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -56,6 +56,8 @@ class DurableSaver(SyncTwins):
         super().__init__(serde=serde)
         self.codec = codec
         self.tenant = tenant
+        self.on_write: Callable[[str, int], None] | None = None
+        """told the backend's name and the bytes of what was stored"""
         self._known: OrderedDict[tuple[Place, str], str] = OrderedDict()
 
     def for_tenant(self, tenant: str) -> Self:
@@ -148,6 +150,8 @@ class DurableSaver(SyncTwins):
             if not await self._put(stored, fence=where.get("__fence")):
                 break
         self._remember(stored)
+        if self.on_write is not None:
+            self.on_write(self.backend, len(stored.payload) + sum(map(len, stored.blobs.values())))
         return self._config(place, checkpoint["id"])
 
     async def aput_writes(
@@ -163,6 +167,8 @@ class DurableSaver(SyncTwins):
         if rows:
             fence = config["configurable"].get("__fence")
             await self._put_writes(place, checkpoint_id, list(rows.values()), fence=fence)
+            if self.on_write is not None:
+                self.on_write(self.backend, sum(len(row.payload) for row in rows.values()))
 
     async def aget_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]

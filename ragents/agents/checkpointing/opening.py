@@ -3,12 +3,13 @@
 # Backends are imported where they are opened: reading the settings must not load LangGraph or a driver.
 # ruff: noqa: PLC0415
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from ragents.agents.checkpointing.types import CheckpointConfig
+from ragents.agents.checkpointing.types import CheckpointConfig, StateMemory
 from ragents.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from ragents.agents.tools.ledger import Ledger
     from ragents.postgres import Connections
 
+OnWrite = Callable[[str, int], None]
+"""Told the backend's name and the bytes of a checkpoint, or of a task's writes."""
+
 
 @dataclass(frozen=True, slots=True)
 class ThreadState:
@@ -30,6 +34,8 @@ class ThreadState:
     ledger: "Ledger"
     runs: "RunLog | None" = None
     """None in memory, where no other server could read it"""
+    memory: Callable[[], Awaitable[StateMemory]] | None = None
+    """Redis only: how full it is"""
 
     async def forget(self, tenant: str, thread: str) -> None:
         """Erase a thread: checkpoints, writes, ledger and lease."""
@@ -43,9 +49,10 @@ class ThreadState:
 
 @asynccontextmanager
 async def open_thread_state(
-    config: CheckpointConfig, *, shared: "Connections | None" = None
+    config: CheckpointConfig, *, shared: "Connections | None" = None, on_write: OnWrite | None = None
 ) -> AsyncIterator[ThreadState]:
-    """`shared`: connections of the store to use when `postgres_url` is not set.
+    """`shared`: connections of the store to use when `postgres_url` is not set. `on_write` is told of what was stored,
+    on Postgres and Redis.
 
     ConfigError for settings that cannot work (an evicting Redis, a schema that was not migrated), BackendUnavailable
     for a server that is down.
@@ -55,10 +62,10 @@ async def open_thread_state(
             yield _memory(config)
         case "postgres":
             async with _postgres(config, shared) as state:
-                yield state
+                yield _watched(state, on_write)
         case "redis":
             async with _redis(config) as state:
-                yield state
+                yield _watched(state, on_write)
 
 
 @asynccontextmanager
@@ -151,7 +158,15 @@ async def _redis(config: CheckpointConfig) -> AsyncIterator[ThreadState]:
         )
         ledger = redis.RedisLedger(server, serde=serde, codec=codec, ttl_s=config.ttl_s)
         runs = redis.RedisRunLog(server, serde=serde, codec=codec)
-        yield ThreadState(saver, redis.RedisLeases(server), ledger, runs)
+        yield ThreadState(saver, redis.RedisLeases(server), ledger, runs, partial(redis.memory_of, server))
+
+
+def _watched(state: ThreadState, on_write: OnWrite | None) -> ThreadState:
+    from ragents.agents.checkpointing.base import DurableSaver
+
+    if on_write is not None and isinstance(state.saver, DurableSaver):
+        state.saver.on_write = on_write
+    return state
 
 
 def _codec(config: CheckpointConfig) -> "Codec":

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
@@ -10,6 +11,19 @@ from ragents.config.base import Config
 
 REDIS_TTL_S = 3600.0
 KEY_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class StateMemory:
+    """Of a Redis that keeps threads (of a cluster: its primaries together).
+
+    `evicted_keys` counts since the server began; `may_evict`: its policy and maxmemory let it. `fullest`: 0..1 of
+    maxmemory, 0 where there is none.
+    """
+
+    evicted_keys: int
+    may_evict: bool
+    fullest: float
 
 
 class CheckpointConfig(Config):

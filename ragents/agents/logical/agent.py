@@ -16,6 +16,7 @@ from ragents.agents.logical.computing import work
 from ragents.agents.logical.form import Form, Known, Missing, form_of_model
 from ragents.agents.logical.replies import completed, question_for
 from ragents.agents.logical.rules import form_of_rules
+from ragents.agents.steps import step
 from ragents.agents.types import Turn
 from ragents.rag.answering import answer_from_sources
 from ragents.rag.prompt import within_window
@@ -73,13 +74,13 @@ class LogicalAgent(LangGraphAgent):
 
     def build_graph(self) -> Graph:
         graph = StateGraph(LogicalState, context_schema=Turn)
-        graph.add_node("parse", self._parse)
-        graph.add_node("refine", self._refine)
-        graph.add_node("ask", self._ask)
-        graph.add_node("complete", self._complete)
-        graph.add_node("retrieve", self._retrieve, input_schema=Search)
-        graph.add_node("compute", self._compute)
-        graph.add_node("answer", self._answer)
+        graph.add_node("parse", step("parse", self._parse))
+        graph.add_node("refine", step("refine", self._refine))
+        graph.add_node("ask", step("ask", self._ask))
+        graph.add_node("complete", step("complete", self._complete))
+        graph.add_node("retrieve", step("retrieve", self._retrieve), input_schema=Search)
+        graph.add_node("compute", step("compute", self._compute))
+        graph.add_node("answer", step("answer", self._answer))
         graph.add_edge(START, "parse")
         graph.add_conditional_edges("parse", self._after_rules, ["refine", "ask", "retrieve", "compute"])
         graph.add_conditional_edges("refine", _after_parsing, ["ask", "retrieve", "compute"])

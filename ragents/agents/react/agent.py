@@ -27,6 +27,7 @@ from ragents.agents.react.messages import (
     with_sound_calls,
 )
 from ragents.agents.react.rules import next_call
+from ragents.agents.steps import step
 from ragents.agents.tools import Ledger, MemoryLedger, Tool, ToolContext, ToolResult, create_tools
 from ragents.agents.tools.rendering import rendered
 from ragents.agents.turns import TurnState, found_in, question_of, this_turn, with_ms
@@ -90,9 +91,9 @@ class ReactAgent(LangGraphAgent):
 
     def build_graph(self) -> Graph:
         graph = StateGraph(ReactState, context_schema=Turn)
-        graph.add_node("reason", self._reason)
-        graph.add_node("tools", self._act)
-        graph.add_node("answer", self._answer)
+        graph.add_node("reason", step("reason", self._reason))
+        graph.add_node("tools", step("tools", self._act))
+        graph.add_node("answer", step("answer", self._answer))
         graph.add_edge(START, "reason")
         graph.add_conditional_edges("reason", _after_reasoning)
         graph.add_edge("tools", "reason")

@@ -17,6 +17,7 @@ from ragents.agents.tools.types import Tool, ToolContext, ToolResult
 from ragents.agents.types import ThreadKey
 from ragents.errors import BackendUnavailable, InputError, NotFound
 from ragents.llm.usage import estimate_tokens
+from ragents.tracing import INPUT, OUTPUT, span, tell, tell_json
 
 log = logging.getLogger(__name__)
 
@@ -72,10 +73,29 @@ class Tools:
         """
         if (chosen := self._tools.get(name)) is None:
             return _failed(f"there is no tool {name!r}; there are {', '.join(self._tools)}")
+        attributes = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": name}
+        with span(f"execute_tool {name}", attributes) as opened:
+            tell_json(opened, INPUT, lambda: arguments)
+            result = await self._run(chosen, arguments, context=context, ledger=ledger, thread=thread, limit_s=limit_s)
+            opened.set_attribute("ragents.failed", result.failed)
+            tell(opened, OUTPUT, lambda: result.text)
+        return result
+
+    async def _run(
+        self,
+        chosen: Tool,
+        arguments: object,
+        *,
+        context: ToolContext,
+        ledger: Ledger,
+        thread: ThreadKey,
+        limit_s: float,
+    ) -> ToolResult:
         try:
             given = chosen.arguments.model_validate(arguments)
         except ValidationError as error:
-            return _failed(f"{name} was not run: {_problems(error)}; call it again with these arguments put right")
+            problems = _problems(error)
+            return _failed(f"{chosen.name} was not run: {problems}; call it again with these arguments put right")
         timed = replace(chosen, timeout_s=min(chosen.timeout_s, limit_s))
         if not chosen.side_effects:
             return await _execute(timed, given, context)

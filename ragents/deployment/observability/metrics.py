@@ -1,25 +1,33 @@
 """The metrics of /metrics. Made after BentoML has named its directory for several workers, not at import."""
 
-import time
-from collections.abc import Iterator, Mapping
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cache
+from typing import Literal, get_args
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from ragents.agents.types import AgentAnswer
+from ragents.deployment.http import status_of
+from ragents.deployment.observability.caches import CacheMetrics
+from ragents.deployment.observability.ingesting import IngestMetrics
+from ragents.deployment.observability.server import ServerMetrics
+from ragents.deployment.observability.threads import ThreadMetrics
 from ragents.deployment.rate_limiting.types import Priority
 from ragents.embeddings import EncodedBatch
+from ragents.errors import RAGentsError
 from ragents.llm.failures import Kind
 from ragents.rag.cache import RAGCache
-from ragents.rag.cache.cache import LayerCounts
-from ragents.rag.cache.types import Layer
 
-LOOK_S = 5.0
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
-STAGES = {"queue_ms": "queue", "embed_ms": "embed", "retrieve_ms": "retrieve", "generate_ms": "generate"}
+STAGES = ("queue", "embed", "retrieve", "rerank", "generate")
+CACHED = ("none", "answer", "semantic")
+SHED = ("queue_full", "queue_timeout", "deadline")
+"""Reasons of admission; those of the limits are their names."""
+Status = Literal["ok", "error", "limited", "invalid", "cancelled"]
+"""error: our side's fault (5xx). limited: 429. invalid: any other 4xx. cancelled: the caller left."""
 
 
 class Metrics:
@@ -49,20 +57,31 @@ class Metrics:
         self._tokens = Counter("rag_tokens_total", "Tokens by model", ["model", "kind"])
         self._cost = Counter("rag_cost_usd_total", "What answers cost, in US dollars", ["model"])
         self._errors = Counter("rag_llm_errors_total", "Failed calls of models", ["kind"])
-        self._hits = Counter("rag_cache_hits_total", "Cache hits", ["layer"])
-        self._misses = Counter("rag_cache_misses_total", "Cache misses", ["layer"])
-        self._evictions = Counter("rag_cache_evictions_total", "Entries evicted", ["layer"])
-        self._bytes = Gauge("rag_cache_bytes", "Bytes held", ["layer"], multiprocess_mode="mostrecent")
-        self._cache_up = Gauge("rag_cache_up", "Whether the cache works in full", multiprocess_mode="livemin")
-        self._hit_rate = Gauge("rag_cache_hit_rate", "Hits / look-ups, 0..1", ["layer"], multiprocess_mode="mostrecent")
-        self._chunks = Counter("rag_ingested_chunks_total", "Chunks stored")
         self._batch_size = Histogram(
             "rag_encoder_batch_size", "Texts in one run of the encoder", ["kind"], buckets=BATCH_SIZES
         )
         self._batch_wait = Histogram("rag_encoder_wait_seconds", "Wait for the encoder", ["kind"], buckets=SECONDS)
         self._batch_run = Histogram("rag_encoder_run_seconds", "One run of the encoder", ["kind"], buckets=SECONDS)
-        self._seen: dict[Layer, LayerCounts] = {}
-        self._looked_at = float("-inf")
+        self._feedback = Counter("rag_feedback_total", "Scores that users gave", ["score", "forwarded"])
+        self.caches = CacheMetrics()
+        self.ingest = IngestMetrics()
+        self.server = ServerMetrics()
+        self.threads = ThreadMetrics()
+
+    def expect(self, agents: Iterable[str]) -> None:
+        """Series that are there from the start: Prometheus does not count what a series began with, so the first errors
+        of a server would raise no rate.
+        """
+        for agent in agents:
+            for status in get_args(Status):
+                self._queries.labels(agent, status, "none")
+            for cached in CACHED:
+                self._queries.labels(agent, "ok", cached)
+                self._duration.labels(agent, cached)
+        for reason in SHED:
+            self._limited.labels(reason)
+        for kind in get_args(Kind):
+            self._errors.labels(kind)
 
     @contextmanager
     def query(self, agent_type: str, known: Mapping[str, object]) -> Iterator["Outcome"]:
@@ -71,6 +90,9 @@ class Metrics:
         try:
             yield outcome
             outcome.status = "ok"
+        except BaseException as error:
+            outcome.status = _status(error)
+            raise
         finally:
             self._queries.labels(outcome.agent_type, outcome.status, outcome.cached).inc()
             if outcome.answer is not None:
@@ -87,9 +109,6 @@ class Metrics:
     def local_share(self, applies: bool) -> None:
         self._local_share.set(applies)
 
-    def ingested(self, chunks: int) -> None:
-        self._chunks.inc(chunks)
-
     def batch_encoded(self, batch: EncodedBatch) -> None:
         self._batch_size.labels(batch.kind).observe(batch.texts)
         self._batch_run.labels(batch.kind).observe(batch.run_s)
@@ -100,20 +119,13 @@ class Metrics:
         """One call, whether or not a retry or a fallback made it good."""
         self._errors.labels(kind).inc()
 
+    def feedback(self, score: float, *, forwarded: bool) -> None:
+        """`score` of 0..1, counted by its third."""
+        third = "low" if score < 1 / 3 else "high" if score > 2 / 3 else "middle"
+        self._feedback.labels(third, str(forwarded).lower()).inc()
+
     async def observe_cache(self, cache: RAGCache) -> None:
-        """The cache counts by itself; what came since the last time is added here. Bytes are looked up now and then."""
-        for layer, now in cache.counted.items():
-            before = self._seen.get(layer, LayerCounts())
-            self._hits.labels(layer).inc(now.hits - before.hits)
-            self._misses.labels(layer).inc(now.misses - before.misses)
-            self._evictions.labels(layer).inc(now.evictions - before.evictions)
-            self._seen[layer] = replace(now)
-        self._cache_up.set(cache.state is None)
-        if time.monotonic() - self._looked_at > LOOK_S:
-            self._looked_at = time.monotonic()
-            for layer, stats in (await cache.stats()).items():
-                self._bytes.labels(layer).set(stats.bytes)
-                self._hit_rate.labels(layer).set(stats.hit_rate)
+        await self.caches.observe(cache)
 
     def _answered(self, answer: AgentAnswer, outcome: "Outcome") -> None:
         response = answer.response
@@ -121,9 +133,11 @@ class Metrics:
         self._confidence.observe(response.confidence)
         self._sources.observe(len(response.sources))
         self._queue_wait.observe(outcome.queue_ms / 1000)
+        self._stage.labels("queue").observe(outcome.queue_ms / 1000)
         for name, milliseconds in response.timings.items():
-            if name in STAGES:
-                self._stage.labels(STAGES[name]).observe(milliseconds / 1000)
+            if (stage := name.removesuffix("_ms")) in STAGES:
+                self._stage.labels(stage).observe(milliseconds / 1000)
+        self.threads.had_turn(answer.thread_id)
         if response.cached is None:
             self._tokens.labels(response.model, "prompt").inc(response.usage.prompt_tokens)
             self._tokens.labels(response.model, "completion").inc(response.usage.completion_tokens)
@@ -136,7 +150,7 @@ class Outcome:
 
     def __init__(self, agent_type: str) -> None:
         self.agent_type = agent_type
-        self.status = "error"
+        self.status: Status = "error"
         self.queue_ms = 0.0
         self.seconds = 0.0
         self.answer: AgentAnswer | None = None
@@ -144,6 +158,15 @@ class Outcome:
     @property
     def cached(self) -> str:
         return (self.answer.response.cached if self.answer else None) or "none"
+
+
+def _status(error: BaseException) -> Status:
+    if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
+        return "cancelled"
+    status = status_of(error) if isinstance(error, RAGentsError) else 500
+    if status >= 500:
+        return "error"
+    return "limited" if status == 429 else "invalid"
 
 
 @cache

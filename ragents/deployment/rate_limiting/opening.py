@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ragents.deployment.rate_limiting.config import RateLimitConfig
 from ragents.deployment.rate_limiting.entries import MemoryQueue, RequestQueue
 from ragents.deployment.rate_limiting.memory import MemoryRateLimits
-from ragents.deployment.rate_limiting.redis import RedisRateLimits, open_server, warn_of_eviction
+from ragents.deployment.rate_limiting.redis import START_TIMEOUT_S, RedisRateLimits, open_server, warn_of_eviction
 from ragents.deployment.rate_limiting.redis_queue import RedisQueue
 from ragents.deployment.rate_limiting.shared import SharedRateLimits
 from ragents.errors import BackendUnavailable
@@ -31,8 +31,10 @@ async def open_backends(config: RateLimitConfig, *, processes: int) -> AsyncIter
             RedisRateLimits(server, timeout_s=config.redis_timeout_s),
             MemoryRateLimits(processes=processes, max_users=config.max_users, source="local share"),
             retry_s=config.retry_s,
-            probe=server.ping,
+            probe=lambda: server.try_write(timeout_s=config.redis_timeout_s),  # as long as a decision has
         )
+        with suppress(BackendUnavailable):  # which `check` finds as well, when the connection is there
+            await server.try_write(timeout_s=START_TIMEOUT_S)
         with suppress(BackendUnavailable):  # said in the log; it is tried again with the next requests
             await shared.check()
             await warn_of_eviction(server)

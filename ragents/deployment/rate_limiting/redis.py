@@ -15,6 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 
 from ragents.deployment.rate_limiting.config import RateLimitConfig
+from ragents.deployment.rate_limiting.deadline import Deadline
 from ragents.deployment.rate_limiting.types import Bucket, Decision, Demand, Lease, Source
 from ragents.errors import BackendUnavailable, ConfigError
 
@@ -64,19 +65,21 @@ class Server:
                 "EVAL", script.text, len(keys), *keys, *arguments, timeout_s=timeout_s, again=again
             )
 
-    async def ping(self) -> None:
-        await self.command("PING", timeout_s=START_TIMEOUT_S, again=True)
+    async def try_write(self, *, timeout_s: float) -> None:
+        """Whether it can count: a server that is full or only reads answers a PING."""
+        await self.command("SET", f"{PREFIX}:probe", "1", "PX", 1, timeout_s=timeout_s, again=True)
 
     async def command(self, *parts: Argument, timeout_s: float, again: bool = False) -> Any:
         """`again` repeats, within the same time, what met a connection that had broken: only what may be done twice."""
         try:
-            async with asyncio.timeout(timeout_s), self._turns:
-                try:
-                    return await self._execute(parts)
-                except RedisConnectionError:
-                    if not again:
-                        raise
-                    return await self._execute(parts)
+            with Deadline(timeout_s):
+                async with self._turns:
+                    try:
+                        return await self._execute(parts)
+                    except RedisConnectionError:
+                        if not again:
+                            raise
+                        return await self._execute(parts)
         except NoScriptError:
             raise
         except TimeoutError as error:

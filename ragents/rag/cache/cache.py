@@ -2,28 +2,29 @@
 
 import asyncio
 import hashlib
-import logging
-import struct
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-
-import numpy as np
-import zstandard
-from pydantic import TypeAdapter, ValidationError
+from typing import TypeVar
 
 from ragents.embeddings.types import Vectors
 from ragents.rag.cache.flights import Flight, Flights
+from ragents.rag.cache.packing import (
+    MAX_VALUE_BYTES,
+    pack,
+    read_response,
+    read_texts,
+    read_vector,
+    unpack,
+    write_response,
+    write_texts,
+    write_vector,
+)
 from ragents.rag.cache.types import LAYERS, CacheBackend, CacheConfig, CacheScope, Held, Layer, LayerStats
 from ragents.rag.types import RAGResponse
 
-log = logging.getLogger(__name__)
-
-COMPRESS_ABOVE_BYTES = 512
-MAX_VALUE_BYTES = 16 * 1024 * 1024
-_RAW, _ZSTD = b"\x00", b"\x01"
-_RESPONSE: TypeAdapter[RAGResponse] = TypeAdapter(RAGResponse)
+T = TypeVar("T")
 _SHARED_TENANT = ""  # vectors depend on the text alone, not on who asks
 
 
@@ -51,9 +52,11 @@ class RAGCache:
     A cache that is broken misses; it costs a request `timeout_s` at most, and fails none.
     """
 
-    def __init__(self, config: CacheConfig, backend: CacheBackend) -> None:
+    def __init__(self, config: CacheConfig, backend: CacheBackend, *, chunks: CacheBackend | None = None) -> None:
+        """`chunks`: where the vectors of documents are kept, for they would push out what questions need."""
         self.config = config
         self._backend = backend
+        self._chunks = chunks or backend
         self._flights: Flights[RAGResponse] = Flights(backend, timeout_s=config.timeout_s)
         self.counted: dict[Layer, LayerCounts] = {layer: LayerCounts() for layer in LAYERS}
         """what this process looked up and dropped, for its metrics"""
@@ -62,6 +65,11 @@ class RAGCache:
     @property
     def backend(self) -> str:
         return self.config.backend
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes find what this one keeps."""
+        return self.config.backend == "redis"
 
     @property
     def state(self) -> str | None:
@@ -73,6 +81,8 @@ class RAGCache:
 
     async def close(self) -> None:
         await self._backend.close()
+        if self._chunks is not self._backend:
+            await self._chunks.close()
 
     # Retrieval and answers
 
@@ -98,69 +108,130 @@ class RAGCache:
         """Of equal questions at once, in whatever process, one is first (see Flights)."""
         return self._flights.alone(scope.key("answer", query), wait_s=wait_s)
 
+    # What a model made of a question
+
+    async def get_rewrite(self, question: str, *, scope: CacheScope) -> tuple[str, ...] | None:
+        """`scope`: see rewrite_scope."""
+        found = await self._get_value("query_rewrite", question, scope, read_texts)
+        return found[0] if found else None
+
+    async def cache_rewrite(self, question: str, rewritten: Sequence[str], *, scope: CacheScope) -> None:
+        await self._set("query_rewrite", self._key_of("query_rewrite", question, scope), write_texts(tuple(rewritten)))
+
     # Embeddings: the store that CachedEmbedder is handed
 
     async def get_many(self, keys: Sequence[str]) -> list[Vectors | None]:
-        found = await self._get("embedding", [_key("embedding", _SHARED_TENANT, _digest(key)) for key in keys])
-        vectors = [_unpack_vector(held.value) if held else None for held in found]
-        self._count("embedding", vectors)
-        return vectors
+        return await self._get_vectors("embedding", _SHARED_TENANT, keys)
 
     async def put_many(self, vectors: Mapping[str, Vectors]) -> None:
-        for key, vector in vectors.items():
-            await self._set("embedding", _key("embedding", _SHARED_TENANT, _digest(key)), _pack_vector(vector))
+        await self._set_vectors("embedding", _SHARED_TENANT, vectors)
+
+    def chunk_vectors(self, tenant: str) -> "ChunkVectors":
+        """What an ingestion of this tenant is handed."""
+        return ChunkVectors(self, tenant)
 
     # Statistics and clearing
 
     async def stats(self, *, tenant: str | None = None) -> dict[Layer, LayerStats]:
-        """Of one tenant (and of the embeddings, which all tenants share), or of all with None."""
-        found = await asyncio.gather(*(self._backend.usage(_group(layer, tenant)) for layer in LAYERS))
+        """Of one tenant (and of the embeddings, which all tenants share), or of all with None.
+
+        A layer whose backend does not answer is left out.
+        """
+        found = await asyncio.gather(*(self._backend_of(layer).usage(_group(layer, tenant)) for layer in LAYERS))
         return {
-            layer: LayerStats(use.hits, use.misses, use.entries, use.bytes, use.evictions)
+            layer: LayerStats(use.hits, use.misses, use.entries, use.bytes, use.evictions, use.age_s)
             for layer, use in zip(LAYERS, found, strict=True)
+            if use is not None
         }
 
     async def clear(self, layer: Layer | None = None, *, tenant: str | None = None) -> dict[Layer, int]:
         """Entries removed per layer. BackendUnavailable when what is to be erased may still be there."""
         layers = LAYERS if layer is None else (layer,)
-        return {each: await self._backend.clear(f"{_group(each, tenant)}:") for each in layers}
+        return {each: await self._backend_of(each).clear(f"{_group(each, tenant)}:") for each in layers}
 
     # The ways in and out
 
     async def _get_response(self, layer: Layer, text: str, scope: CacheScope) -> CachedAnswer | None:
-        key = _key(layer, scope.tenant, scope.key(layer, text))
-        (held,) = await self._get(layer, [key])
-        response = _read_response(held.value) if held else None
-        self._count(layer, [response])
-        if held is None:
+        found = await self._get_value(layer, text, scope, read_response)
+        if found is None:
             return None
-        if response is None:
-            await self._backend.reject(key)
-            return None
+        response, held = found
         due = held.left_s < self.config.refresh_share * self.config.ttl_s(layer)
         return CachedAnswer(response, held.age_s, due)
 
     async def _set_response(self, layer: Layer, text: str, response: RAGResponse, scope: CacheScope) -> None:
-        await self._set(layer, _key(layer, scope.tenant, scope.key(layer, text)), _RESPONSE.dump_json(response))
+        await self._set(layer, self._key_of(layer, text, scope), write_response(response))
+
+    async def _get_value(
+        self, layer: Layer, text: str, scope: CacheScope, read: Callable[[bytes], T | None]
+    ) -> tuple[T, Held] | None:
+        key = self._key_of(layer, text, scope)
+        (held,) = await self._get(layer, [key])
+        value = read(held.value) if held else None
+        self._count(layer, [value])
+        if held is None:
+            return None
+        if value is None:
+            await self._backend.reject(key)
+            return None
+        return value, held
+
+    async def _get_vectors(self, layer: Layer, tenant: str, keys: Sequence[str]) -> list[Vectors | None]:
+        found = await self._get(layer, [_key(layer, tenant, _digest(key)) for key in keys])
+        vectors = [read_vector(held.value) if held else None for held in found]
+        self._count(layer, vectors)
+        return vectors
+
+    async def _set_vectors(self, layer: Layer, tenant: str, vectors: Mapping[str, Vectors]) -> None:
+        for key, vector in vectors.items():
+            await self._set(layer, _key(layer, tenant, _digest(key)), write_vector(vector))
 
     async def _get(self, layer: Layer, keys: Sequence[str]) -> list[Held | None]:
         if self.config.ttl_s(layer) <= 0 or not keys:
             return [None] * len(keys)
-        found = await self._backend.get_many(keys)
-        return [replace(held, value=_unpack(held.value)) if held else None for held in found]
+        found = await self._backend_of(layer).get_many(keys)
+        return [replace(held, value=unpack(held.value)) if held else None for held in found]
 
     async def _set(self, layer: Layer, key: str, value: bytes) -> None:
         ttl_s = self.config.ttl_s(layer)
         if ttl_s > 0 and len(value) <= MAX_VALUE_BYTES:
-            packed = _pack(value, compress=self.config.enable_compression and layer != "embedding")
-            for dropped in await self._backend.set(key, packed, ttl_s):
+            packed = pack(value, compress=self.config.enable_compression and layer not in ("embedding", "chunk"))
+            for dropped in await self._backend_of(layer).set(key, packed, ttl_s):
                 self.counted[_layer_of(dropped)].evictions += 1
+
+    def _backend_of(self, layer: Layer) -> CacheBackend:
+        return self._chunks if layer == "chunk" else self._backend
+
+    @staticmethod
+    def _key_of(layer: Layer, text: str, scope: CacheScope) -> str:
+        return _key(layer, scope.tenant, scope.key(layer, text))
 
     def _count(self, layer: Layer, found: Sequence[object | None]) -> None:
         if self.config.enable_stats and self.config.ttl_s(layer) > 0:
             hits = sum(each is not None for each in found)
             self.counted[layer].hits += hits
             self.counted[layer].misses += len(found) - hits
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkVectors:
+    """Vectors of the chunks of one tenant's documents, by what the encoder saw of them.
+
+    Not shared like the embeddings of questions: how long an ingestion takes would tell what others have stored.
+    """
+
+    cache: RAGCache
+    tenant: str
+
+    async def get_many(self, keys: Sequence[str]) -> list[Vectors | None]:
+        return await self.cache._get_vectors("chunk", self.tenant, keys)
+
+    async def put_many(self, vectors: Mapping[str, Vectors]) -> None:
+        await self.cache._set_vectors("chunk", self.tenant, vectors)
+
+    async def clear(self) -> None:
+        """BackendUnavailable when what is there may still be there."""
+        await self.cache.clear("chunk", tenant=self.tenant)
 
 
 def _group(layer: Layer, tenant: str | None) -> str:
@@ -182,39 +253,3 @@ def _layer_of(key: str) -> Layer:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _pack(value: bytes, *, compress: bool) -> bytes:
-    if compress and len(value) > COMPRESS_ABOVE_BYTES:
-        return _ZSTD + zstandard.ZstdCompressor(level=1).compress(value)
-    return _RAW + value
-
-
-def _unpack(packed: bytes) -> bytes:
-    """Nothing, for what cannot be unpacked: no value is empty."""
-    tag, body = packed[:1], packed[1:]
-    if tag == _RAW:
-        return body
-    try:
-        return zstandard.ZstdDecompressor().decompress(body, max_output_size=MAX_VALUE_BYTES) if tag == _ZSTD else b""
-    except zstandard.ZstdError:
-        log.warning("a cache entry could not be decompressed and is ignored")
-        return b""
-
-
-def _read_response(value: bytes) -> RAGResponse | None:
-    try:
-        return _RESPONSE.validate_json(value)
-    except ValidationError:
-        log.warning("a cache entry is not a response of this version and is ignored")
-        return None
-
-
-def _pack_vector(vector: Vectors) -> bytes:
-    return struct.pack("<I", vector.shape[0]) + np.ascontiguousarray(vector, dtype="<f4").tobytes()
-
-
-def _unpack_vector(value: bytes) -> Vectors | None:
-    if len(value) < 4 or len(value) != 4 + 4 * struct.unpack_from("<I", value)[0]:
-        return None
-    return np.frombuffer(value, dtype="<f4", offset=4).astype(np.float32)

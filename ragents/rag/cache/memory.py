@@ -30,6 +30,7 @@ class MemoryCache:
         self._clock = clock
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._usage: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._born: defaultdict[str, float] = defaultdict(float)  # sum of the entries' times, by group
         self._holders: dict[str, tuple[str, float]] = {}
         self._bytes = 0
 
@@ -64,7 +65,11 @@ class MemoryCache:
         return len(doomed)
 
     async def usage(self, group: str = "") -> CacheUsage:
-        return CacheUsage(**self._usage[group]) if group in self._usage else CacheUsage()
+        if group not in self._usage:
+            return CacheUsage()
+        count = self._usage[group]
+        age_s = max(0.0, self._clock() - self._born[group] / count["entries"]) if count["entries"] else None
+        return CacheUsage(**count, age_s=age_s)
 
     async def take(self, name: str, owner: str, ttl_s: float) -> bool:
         now = self._clock()
@@ -106,8 +111,15 @@ class MemoryCache:
         self._count(key, "entries", sign)
         self._count(key, "bytes", sign * entry.size)
         self._bytes += sign * entry.size
+        for each in _groups(key):
+            self._born[each] = self._born[each] + sign * entry.stored_at if self._usage[each]["entries"] else 0.0
 
     def _count(self, key: str, what: str, by: int = 1) -> None:
-        group = key.rpartition(":")[0]
-        for each in (group, group.partition(":")[0]):
+        for each in _groups(key):
             self._usage[each][what] += by
+
+
+def _groups(key: str) -> tuple[str, str]:
+    """Layer and owner, and the layer."""
+    group = key.rpartition(":")[0]
+    return group, group.partition(":")[0]

@@ -10,8 +10,10 @@ from pydantic import Field, SecretStr
 
 from ragents.config.base import Config
 
-Layer = Literal["embedding", "retrieval", "query_rewrite", "answer"]
-LAYERS: tuple[Layer, ...] = ("embedding", "retrieval", "query_rewrite", "answer")
+Layer = Literal["embedding", "chunk", "retrieval", "query_rewrite", "answer"]
+LAYERS: tuple[Layer, ...] = ("embedding", "chunk", "retrieval", "query_rewrite", "answer")
+OF_DOCUMENTS: tuple[Layer, ...] = ("chunk", "retrieval", "answer")
+"""Those whose entries are made of documents: when one is deleted, nothing of it is to be left there."""
 
 
 class CacheConfig(Config):
@@ -35,6 +37,8 @@ class CacheConfig(Config):
     retrieval_ttl: float = Field(default=3_600, ge=0)
     query_rewrite_ttl: float = Field(default=7_200, ge=0)
     answer_ttl: float = Field(default=3_600, ge=0)
+    chunk_ttl: float = Field(default=604_800, ge=0, description="of the vectors of documents' chunks, on Redis only")
+    chunk_share: float = Field(default=0.2, gt=0, lt=1, description="of the budget, for those vectors")
     enable_compression: bool = True
     enable_stats: bool = True
     max_cache_size_mb: float = Field(default=1_000, gt=0)
@@ -49,6 +53,8 @@ class CacheConfig(Config):
                 return self.query_rewrite_ttl
             case "answer":
                 return self.answer_ttl
+            case "chunk":
+                return self.chunk_ttl if self.backend == "redis" else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,23 @@ class CacheScope:
         return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def rewrite_scope(
+    *,
+    tenant: str,
+    models: Sequence[str],
+    prompt: str,
+    history: str = "",
+    parameters: Mapping[str, object] | None = None,
+) -> CacheScope:
+    """What a model makes of a question depends on these, and on no document. `prompt`: its whole text, so that another
+    wording of it is another version; `history`: a digest of the conversation.
+    """
+    return CacheScope(
+        tenant=tenant,
+        parameters={"models": list(models), "prompt": prompt, "history": history, **(parameters or {})},
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """An entry's value, how old it is, and how long it still lives."""
@@ -84,13 +107,14 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class CacheUsage:
-    """Look-ups and evictions so far; entries and bytes held now."""
+    """Look-ups and evictions so far; entries and bytes held now, and the mean age of those entries."""
 
     hits: int = 0
     misses: int = 0
     entries: int = 0
     bytes: int = 0
     evictions: int = 0
+    age_s: float | None = None
 
 
 class CacheBackend(Protocol):
@@ -116,7 +140,9 @@ class CacheBackend(Protocol):
         """Remove the keys that begin with `prefix`; how many there were. BackendUnavailable when it cannot."""
         ...
 
-    async def usage(self, group: str = "") -> CacheUsage: ...
+    async def usage(self, group: str = "") -> CacheUsage | None:
+        """None when it is not known now."""
+        ...
 
     async def take(self, name: str, owner: str, ttl_s: float) -> bool:
         """Hold a name, or go on holding it, for `ttl_s`. False while another owner holds it."""
@@ -136,13 +162,14 @@ class CacheBackend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LayerStats:
-    """`hit_rate` is hits / (hits + misses) in 0..1, and 0 before the first look-up."""
+    """`hit_rate` is hits / (hits + misses) in 0..1, and 0 before the first look-up; `age_s` the entries' mean age."""
 
     hits: int = 0
     misses: int = 0
     entries: int = 0
     bytes: int = 0
     evictions: int = 0
+    age_s: float | None = None
 
     @property
     def hit_rate(self) -> float:
@@ -151,10 +178,12 @@ class LayerStats:
 
     @staticmethod
     def total(stats: Sequence["LayerStats"]) -> "LayerStats":
+        entries = sum(s.entries for s in stats)
         return LayerStats(
             hits=sum(s.hits for s in stats),
             misses=sum(s.misses for s in stats),
-            entries=sum(s.entries for s in stats),
+            entries=entries,
             bytes=sum(s.bytes for s in stats),
             evictions=sum(s.evictions for s in stats),
+            age_s=sum(s.entries * (s.age_s or 0.0) for s in stats) / entries if entries else None,
         )

@@ -12,6 +12,7 @@ from ragents.config.rag_config import QueryConfig
 from ragents.errors import ModelUnavailable
 from ragents.llm.client import LLMClient
 from ragents.llm.types import Usage
+from ragents.rag.cache import CacheScope, RAGCache, rewrite_scope
 from ragents.rag.query.rules import parts, wordings
 
 log = logging.getLogger(__name__)
@@ -43,8 +44,13 @@ class Queries(BaseModel):
     queries: list[str] = Field(max_length=50)
 
 
-async def plan_queries(question: str, config: QueryConfig, *, llm: LLMClient | None) -> Plan:
-    """Parts before wordings, at most `variants` together. Rules where the model generates nothing, or fails: noted."""
+async def plan_queries(
+    question: str, config: QueryConfig, *, llm: LLMClient | None, cache: RAGCache | None = None, tenant: str = ""
+) -> Plan:
+    """Parts before wordings, at most `variants` together. Rules where the model generates nothing, or fails: noted.
+
+    What the model wrote is kept in `cache`, for this tenant.
+    """
     found: list[str] = []
     notes: list[str] = []
     usage = Usage()
@@ -53,7 +59,9 @@ async def plan_queries(question: str, config: QueryConfig, *, llm: LLMClient | N
             continue
         asked = None
         if mode == "llm" and llm is not None and not llm.extractive:
-            asked, spent = await _ask(question, what, config.variants, llm)
+            prompt = f"{ASK[what].format(count=config.variants)}\n{FORM.format()}"
+            scope = rewrite_scope(tenant=tenant, models=llm.identity, prompt=prompt)
+            asked, spent = await _asked_before(question, prompt, scope, cache, llm)
             usage += spent
             if asked is None:
                 notes.append(f"{what} of the question were made by rules: the model gave none")
@@ -67,11 +75,23 @@ async def plan_queries(question: str, config: QueryConfig, *, llm: LLMClient | N
     return Plan(tuple(queries[: config.variants]), tuple(notes), usage)
 
 
-async def _ask(question: str, what: str, count: int, llm: LLMClient) -> tuple[list[str] | None, Usage]:
+async def _asked_before(
+    question: str, prompt: str, scope: CacheScope, cache: RAGCache | None, llm: LLMClient
+) -> tuple[list[str] | None, Usage]:
+    """As `_ask`, which is asked once."""
+    if cache is not None and (known := await cache.get_rewrite(question, scope=scope)) is not None:
+        return [*known], Usage()
+    asked, usage = await _ask(question, prompt, llm)
+    if cache is not None and asked is not None:
+        await cache.cache_rewrite(question, asked, scope=scope)
+    return asked, usage
+
+
+async def _ask(question: str, prompt: str, llm: LLMClient) -> tuple[list[str] | None, Usage]:
     """None when it fails or answers in another form. Cancelled from outside when it is late."""
     usage = Usage()
     messages: list[BaseMessage] = [
-        SystemMessage(f"{ASK[what].format(count=count)}\n{FORM.format()}"),
+        SystemMessage(prompt),
         HumanMessage(f"<question>\n{question}\n</question>"),
     ]
     try:
@@ -79,7 +99,7 @@ async def _ask(question: str, what: str, count: int, llm: LLMClient) -> tuple[li
         usage = said.usage
         answer: Queries = PydanticOutputParser(pydantic_object=Queries).parse(said.message.text)
     except (ModelUnavailable, OutputParserException) as error:
-        log.info("%s are left to rules: %s", what, type(error).__name__)
+        log.info("other queries are left to rules: %s", type(error).__name__)
         return None, usage
     tidy = (" ".join(each.split()) for each in answer.queries)
     return [each for each in tidy if 0 < len(each) <= MAX_QUERY], usage

@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 
+from ragents import tracing
 from ragents.errors import RerankerUnavailable
 from ragents.rag.rerank.types import RerankConfig
 
@@ -32,7 +33,7 @@ class HttpReranker:
         else:
             path, body = "/v2/rerank", {"model": self._model, "query": query, "documents": list(texts)}
         try:
-            response = await self._http.post(self._base_url + path, json=body)
+            response = await self._http.post(self._base_url + path, json=body, headers=tracing.headers() or None)
             response.raise_for_status()
             return _scores(response.json(), len(texts))
         except httpx.HTTPStatusError as error:

@@ -8,7 +8,6 @@ import asyncpg
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from ragents.agents.checkpointing.base import DurableSaver
-from ragents.agents.checkpointing.batching import Batches
 from ragents.agents.checkpointing.codec import Codec
 from ragents.agents.checkpointing.postgres.records import pack_write, unpack_write
 from ragents.agents.checkpointing.postgres.storing import (
@@ -22,6 +21,7 @@ from ragents.agents.checkpointing.postgres.storing import (
 )
 from ragents.agents.checkpointing.postgres.text import from_text, optional, to_text
 from ragents.agents.checkpointing.rows import Place, StoredCheckpoint, StoredWrite, dumps_json
+from ragents.concurrency.batches import Batches
 from ragents.errors import InputError, ThreadTaken
 from ragents.postgres import Connections
 

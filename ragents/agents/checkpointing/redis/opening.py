@@ -10,7 +10,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from ragents.agents.checkpointing.redis.scripts import Client, Server
-from ragents.agents.checkpointing.types import CheckpointConfig
+from ragents.agents.checkpointing.types import CheckpointConfig, StateMemory
 from ragents.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -77,9 +77,23 @@ async def _infos(server: Server) -> list[Mapping[str, Any]]:
 
 async def _info(server: Server, **options: Any) -> Mapping[str, Any]:
     found: dict[str, Any] = {}
-    for section in ("server", "memory", "persistence"):
+    for section in ("server", "memory", "persistence", "stats"):
         found |= await server.command("INFO", section, again=True, **options)
     return found
+
+
+async def memory_of(server: Server) -> StateMemory:
+    """BackendUnavailable when it cannot be asked."""
+    infos = await _infos(server)
+    return StateMemory(
+        evicted_keys=sum(int(info.get("evicted_keys", 0)) for info in infos),
+        may_evict=any(info.get("maxmemory_policy") != "noeviction" and _max_bytes(info) > 0 for info in infos),
+        fullest=max(int(info.get("used_memory", 0)) / (_max_bytes(info) or float("inf")) for info in infos),
+    )
+
+
+def _max_bytes(info: Mapping[str, Any]) -> int:
+    return int(info.get("maxmemory", 0))
 
 
 def check_version(info: Mapping[str, Any]) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from ragents.agents.checkpointing.base import DurableSaver
-from ragents.agents.checkpointing.batching import Batches
 from ragents.agents.checkpointing.codec import Codec
 from ragents.agents.checkpointing.framing import framed
 from ragents.agents.checkpointing.redis.keys import joined, parted, thread_keys
@@ -17,6 +16,7 @@ from ragents.agents.checkpointing.redis.registry import Registry
 from ragents.agents.checkpointing.redis.scripts import Script, Server
 from ragents.agents.checkpointing.redis.storing import AT_ONCE, MOST, TAKEN, Item, Reply, Storing
 from ragents.agents.checkpointing.rows import Place, StoredCheckpoint, StoredWrite
+from ragents.concurrency.batches import Batches
 from ragents.errors import InputError, ThreadTaken
 
 DROP, PRUNE = Script("drop"), Script("prune")

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
+from ragents.concurrency.batches import Batches
 from ragents.errors import BackendUnavailable, ConfigError
 from ragents.rag.cache.patience import current_patience
 from ragents.rag.cache.types import CacheConfig, CacheUsage, Held
@@ -25,6 +27,10 @@ ENTRY_OVERHEAD_BYTES = 900
 """Of one entry in its four structures: used_memory of Redis 6.2 over 20,000 entries (keys of 118 bytes)."""
 REMOVED_AT_ONCE = 500
 CONNECTIONS = 64
+GETS_AT_ONCE, GETS_TOGETHER = 2, 64
+"""Calls of GET on their way, and the requests that one of them looks up for."""
+GIVE_UP = 4
+"""So many times `timeout_s` after which nobody waits for a call any more."""
 LAG_S = 0.01
 SILENCE_S = 0.3
 REFUSAL_S = 10.0
@@ -38,7 +44,7 @@ class Script:
 
 
 GET, SET, REMOVE, REJECT = Script("get"), Script("drop", "set"), Script("drop", "remove"), Script("drop", "reject")
-TAKE, GIVE = Script("take"), Script("give")
+TAKE, GIVE, USAGE = Script("take"), Script("give"), Script("usage")
 
 
 class RedisCache:
@@ -65,6 +71,9 @@ class RedisCache:
         self._prefix = f"{config.namespace}:entry:"
         self._accounts = [f"{config.namespace}:{name}" for name in ("usage", "lru", "expiry", "sizes")]
         self._namespace = config.namespace
+        self._gets: Batches[Sequence[str], list[Held | None]] = Batches(
+            self._get_together, at_once=GETS_AT_ONCE, most=GETS_TOGETHER
+        )
         self._away_since: float | None = None
         self._why = ""
         self._silent_since: float | None = None
@@ -72,12 +81,16 @@ class RedisCache:
         self._refused_at: float | None = None
 
     async def get_many(self, keys: Sequence[str]) -> list[Held | None]:
-        entries = [self._prefix + key for key in keys]
-        answer = await self._run(GET, [*self._accounts[:2], *entries], [len(self._prefix)])
-        if answer is None:
-            return [None] * len(keys)
-        now, *pairs = answer
-        return [_held(value, left, now) for value, left in zip(pairs[::2], pairs[1::2], strict=True)]
+        found = await self._guarded(self._gets.run(keys))
+        return [None] * len(keys) if found is None else found
+
+    async def _get_together(self, asked: Sequence[Sequence[str]]) -> list[list[Held | None]]:
+        """The look-ups of several requests in one call; each of them waits no longer than its own patience."""
+        entries = [self._prefix + key for keys in asked for key in keys]
+        async with asyncio.timeout(self._timeout_s * GIVE_UP):
+            now, *pairs = await self._eval(GET, [*self._accounts[:2], *entries], [len(self._prefix)])
+        held = iter([_held(value, left, now) for value, left in zip(pairs[::2], pairs[1::2], strict=True)])
+        return [list(islice(held, len(keys))) for keys in asked]
 
     async def set(self, key: str, value: bytes, ttl_s: float) -> list[str]:
         entry = self._prefix + key
@@ -107,10 +120,13 @@ class RedisCache:
             raise BackendUnavailable("cache", f"Redis cannot be used ({type(error).__name__})") from error
         return removed
 
-    async def usage(self, group: str = "") -> CacheUsage:
-        names = [f"{field}|{group}" for field in ("hits", "misses", "entries", "bytes", "evictions")]
-        values = await self._guarded(self._client.hmget(self._accounts[0], names))
-        return CacheUsage(*(max(0, int(value or 0)) for value in values)) if values else CacheUsage()
+    async def usage(self, group: str = "") -> CacheUsage | None:
+        told = await self._run(USAGE, self._accounts[:1], [group])
+        if told is None:
+            return None
+        hits, misses, entries, size, evictions, age_ms = (max(-1, int(value)) for value in told)
+        age_s = age_ms / 1000 if age_ms >= 0 else None
+        return CacheUsage(hits, misses, max(0, entries), max(0, size), evictions, age_s)
 
     async def take(self, name: str, owner: str, ttl_s: float) -> bool:
         """True as well while Redis is away: nobody is kept from computing."""

@@ -11,10 +11,11 @@ drop(key)
 local size = #value + 8 + tonumber(ARGV[5])
 if size > budget then return {} end
 redis.call('SET', key, struct.pack('>I8', now) .. value, 'PX', ttl)
-redis.call('HSET', SIZES, key, size)
+redis.call('HSET', SIZES, key, string.format('%d %.0f', size, now))
 redis.call('ZADD', LRU, now, key)
 redis.call('ZADD', EXPIRY, now + ttl, key)
 count('entries', key, 1)
+count('born', key, now)
 local total = count('bytes', key, size)
 local dropped = {}
 while total > budget do

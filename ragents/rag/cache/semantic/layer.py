@@ -10,6 +10,7 @@ from typing import TypeVar
 from ragents.embeddings.types import Embedder, Vectors
 from ragents.errors import BackendUnavailable, Overloaded, TextTooLong
 from ragents.principal import Principal
+from ragents.rag.cache.cache import LayerCounts
 from ragents.rag.cache.semantic.gate import judge
 from ragents.rag.cache.semantic.memory import MemoryAnswers
 from ragents.rag.cache.semantic.packing import pack, unpack
@@ -56,6 +57,14 @@ class SemanticCache:
         self._budget = ShadowBudget(config.max_false_hit_rate, config.min_shadow_samples)
         self._counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.off_because: str | None = NOT_STARTED if config.enabled else "semantic_cache.enabled is false"
+
+    @property
+    def counted(self) -> LayerCounts:
+        """Of all tenants of this process, since it began."""
+        total = Counter[str]()
+        for counts in self._counts.values():
+            total.update(counts)
+        return LayerCounts(total["hits"], total["misses"], total["evictions"])
 
     async def start(self) -> None:
         """The self-test: with the encoder that serves, two unrelated questions and two opposite ones miss."""
@@ -125,18 +134,25 @@ class SemanticCache:
             log.error("the semantic cache switches itself off: %s", self.off_because)
         return same
 
-    async def clear(self, *, tenant: str) -> int:
-        """How many of the tenant's answers were removed. BackendUnavailable when they cannot be."""
+    async def clear(self, *, tenant: str | None) -> int:
+        """How many of the tenant's answers were removed; of every tenant's with None, which is for admins.
+
+        BackendUnavailable when they cannot be.
+        """
         return await self._answers.clear(tenant)
 
-    async def stats(self, *, tenant: str) -> SemanticStats:
-        usage = await self._guarded(self._answers.usage(tenant), tenant=tenant)
-        counts = self._counts[tenant] if tenant in self._counts else Counter[str]()
+    async def stats(self, *, tenant: str | None) -> SemanticStats:
+        """Of one tenant, or of all with None, which is for admins."""
+        usage = await self._guarded(self._answers.usage(tenant), tenant=tenant or "")
+        counted = list(self._counts.values()) if tenant is None else [self._counts.get(tenant, Counter())]
+        counts = sum(counted, Counter[str]())
         return SemanticStats(
             hits=counts["hits"],
             misses=counts["misses"],
             entries=usage.entries if usage else 0,
             bytes=usage.bytes if usage else 0,
+            age_s=usage.age_s if usage else None,
+            known=usage is not None,
             evictions=counts["evictions"],
             refused=counts["refused"],
             shadow_samples=self._budget.samples,

@@ -118,13 +118,19 @@ class MemoryAnswers:
             tenant.remove(next(iter(tenant.entries)))
         return dropped
 
-    async def clear(self, tenant: str) -> int:
-        removed = self._tenants.pop(tenant, None)
-        return 0 if removed is None else len(removed.entries)
+    async def clear(self, tenant: str | None) -> int:
+        removed = [self._tenants.pop(name, None) for name in self._named(tenant)]
+        return sum(len(each.entries) for each in removed if each is not None)
 
-    async def usage(self, tenant: str) -> AnswerUsage:
-        entries = self._living(tenant).entries.values()
-        return AnswerUsage(len(entries), sum(len(entry.packed) for entry in entries))
+    async def usage(self, tenant: str | None) -> AnswerUsage:
+        entries = [entry for name in self._named(tenant) for entry in self._living(name).entries.values()]
+        if not entries:
+            return AnswerUsage()
+        age_s = self._clock() - sum(entry.kept_at for entry in entries) / len(entries)
+        return AnswerUsage(len(entries), sum(len(entry.packed) for entry in entries), max(0.0, age_s))
+
+    def _named(self, tenant: str | None) -> list[str]:
+        return list(self._tenants) if tenant is None else [tenant]
 
     def _living(self, name: str) -> _Tenant:
         """The tenant, once the answers whose time is over are gone."""

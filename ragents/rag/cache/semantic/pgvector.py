@@ -62,15 +62,22 @@ class PgAnswers:
             )
         return dropped
 
-    async def clear(self, tenant: str) -> int:
+    async def clear(self, tenant: str | None) -> int:
+        removed: int
+        if tenant is None:
+            async with self._connections.use() as db:
+                removed = await db.fetchval(SQL["clear_all"])
+            return removed
         async with self._as(tenant) as db:
-            removed: int = await db.fetchval(SQL["clear"], tenant)
+            removed = await db.fetchval(SQL["clear"], tenant)
         return removed
 
-    async def usage(self, tenant: str) -> AnswerUsage:
+    async def usage(self, tenant: str | None) -> AnswerUsage:
+        if tenant is None:
+            async with self._connections.use() as db:
+                return AnswerUsage(**await db.fetchrow(SQL["usage_of_all"]))
         async with self._as(tenant) as db:
-            row = await db.fetchrow(SQL["usage"], tenant)
-        return AnswerUsage(row["entries"], row["bytes"])
+            return AnswerUsage(**await db.fetchrow(SQL["usage"], tenant))
 
     @asynccontextmanager
     async def _as(self, tenant: str) -> AsyncIterator[asyncpg.Connection]:

@@ -1,4 +1,5 @@
--- The statements of PgAnswers, by name. Each runs in a transaction that has set ragents.tenant.
+-- The statements of PgAnswers, by name. Each but those over all tenants runs in a transaction that
+-- has set ragents.tenant.
 
 -- name: set_tenant
 -- $1 tenant
@@ -24,5 +25,14 @@ WITH gone AS (DELETE FROM ragents.semantic_answers WHERE tenant = $1 RETURNING 1
 
 -- name: usage
 -- $1 tenant
-SELECT count(*) AS entries, coalesce(sum(octet_length(answer)), 0)::bigint AS bytes FROM ragents.semantic_answers
-WHERE tenant = $1 AND expires_at > now();
+SELECT count(*) AS entries, coalesce(sum(octet_length(answer)), 0)::bigint AS bytes,
+       avg(greatest(0, extract(epoch FROM now() - created_at)))::float8 AS age_s
+FROM ragents.semantic_answers WHERE tenant = $1 AND expires_at > now();
+
+-- name: clear_all
+-- Of every tenant: for an admin. See migrations: ragents.clear_semantic_answers_of_all
+SELECT ragents.clear_semantic_answers_of_all();
+
+-- name: usage_of_all
+-- As usage, over all tenants: for an admin. See migrations: ragents.semantic_usage_of_all
+SELECT entries, bytes, age_s FROM ragents.semantic_usage_of_all();

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from pydantic import Field
@@ -63,13 +63,16 @@ class SemanticHit:
 
 @dataclass(frozen=True, slots=True)
 class AnswerUsage:
+    """`age_s`: mean age of the entries, None without any."""
+
     entries: int = 0
     bytes: int = 0
+    age_s: float | None = field(default=None, compare=False)  # another one at every look
 
 
 @dataclass(frozen=True, slots=True)
 class SemanticStats:
-    """Of one process; `entries` and `bytes` are those of the tenant, by all processes that share the store."""
+    """Of one process; `entries`, `bytes` and their mean `age_s` are by all processes that share the store."""
 
     hits: int = 0
     misses: int = 0
@@ -82,6 +85,9 @@ class SemanticStats:
     shadow_differences: int = 0
     errors: int = 0
     """look-ups and writes that failed or took too long; each counts as a miss"""
+    age_s: float | None = None
+    known: bool = True
+    """False when the store did not tell: entries and bytes are not 0, but unknown"""
     off_because: str | None = None
     """why the layer answers nothing"""
 
@@ -114,11 +120,13 @@ class AnswerStore(Protocol):
         """Replaces the answer to the same question; how many others of the tenant were dropped for it."""
         ...
 
-    async def clear(self, tenant: str) -> int:
-        """How many of the tenant's answers there were."""
+    async def clear(self, tenant: str | None) -> int:
+        """How many of the tenant's answers there were; of all tenants with None."""
         ...
 
-    async def usage(self, tenant: str) -> AnswerUsage: ...
+    async def usage(self, tenant: str | None) -> AnswerUsage:
+        """Of one tenant, or of all with None."""
+        ...
 
 
 def scope_digest(scope: CacheScope) -> bytes:

@@ -111,6 +111,7 @@ async def _grant(connection: asyncpg.Connection, app_role: str) -> None:
         f"GRANT UPDATE (impacts) ON ragents.chunk_terms TO {role};"
     )
     async with connection.transaction():
-        # The function belongs to the search role: only as that role may its use be granted.
+        # The functions belong to the search role: only as that role may its use be granted.
         await connection.execute(f"SET LOCAL ROLE {SEARCH_ROLE}")
-        await connection.execute(f"GRANT EXECUTE ON FUNCTION ragents.search TO {role}")
+        functions = "ragents.search, ragents.semantic_usage_of_all(), ragents.clear_semantic_answers_of_all()"
+        await connection.execute(f"GRANT EXECUTE ON FUNCTION {functions} TO {role}")

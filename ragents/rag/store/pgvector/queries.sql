@@ -275,6 +275,10 @@ FROM ragents.collections WHERE tenant = $1 AND ($2::text IS NULL OR name = $2) O
 SELECT name, documents, chunks, embedding_model, dimension, epoch FROM ragents.collections
 WHERE tenant = $1 AND ($2::text IS NULL OR name = $2) ORDER BY name;
 
+-- name: collection
+-- $1 tenant, $2 name. A transaction and its tenant by itself.
+SELECT name, documents, chunks, embedding_model, dimension, epoch FROM ragents.collection_at_once($1, $2);
+
 -- name: vector_schema
 SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector';
 

@@ -47,6 +47,11 @@ class Replica:
                     self.failed(error)
             return self._connections
 
+    @property
+    def pool(self) -> Connections | None:
+        """None until it is first used."""
+        return self._connections
+
     def failed(self, error: Exception) -> None:
         """Searches go to the primary for a while."""
         self._closed_until = time.monotonic() + PAUSE_S

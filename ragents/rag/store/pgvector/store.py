@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
+from ragents.concurrency.shared_reads import SharedReads
 from ragents.embeddings.types import Vectors
 from ragents.errors import BackendUnavailable, NotFound
 from ragents.postgres.connections import GRACE_S, Connections
@@ -59,8 +60,15 @@ class PgVectorStore:
         self._language = language
         self._migrate_dsn = migrate_dsn
         self._replica = replica
+        self._collections = SharedReads(self._find)
         self.sentences = PgSentenceVectors(self._as)
         self.move: Move | None = PgMove(self._as, exact_below=exact_below, migrate_dsn=migrate_dsn)
+
+    @property
+    def pools(self) -> list[Connections]:
+        """Those that are open: the primary's, and the replica's once it has been used."""
+        replica = self._replica.pool if self._replica is not None else None
+        return [self.connections] if replica is None else [self.connections, replica]
 
     async def upsert(
         self,
@@ -194,12 +202,15 @@ class PgVectorStore:
         return [Collection(**row) for row in rows]
 
     async def collection(self, name: str, *, principal: Principal) -> Collection:
-        async with self._as(principal.tenant) as db:
-            row = await db.fetchrow(SQL["collections"], principal.tenant, clean(name))
+        row = await self._collections.get((principal.tenant, clean(name)))
         if row is None:
             raise unknown_collection(name)
         self._saw(principal.tenant, row["name"], row["epoch"])
         return Collection(**row)
+
+    async def _find(self, tenant_and_name: tuple[str, str]) -> asyncpg.Record | None:
+        async with self.connections.use() as db:
+            return await db.fetchrow(SQL["collection"], *tenant_and_name)
 
     @asynccontextmanager
     async def bulk(self, *, principal: Principal, collection: str) -> AsyncIterator[None]:

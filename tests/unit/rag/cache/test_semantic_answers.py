@@ -233,3 +233,33 @@ async def as_superuser(dsn: str, statement: str, tenant: str) -> int | None:
         return value
     finally:
         await connection.close()
+
+
+async def test_over_all_tenants_an_admin_counts_and_clears_but_reads_nothing(
+    answers: AnswerStore, scope: CacheScope, store: PgVectorStore
+) -> None:
+    await answers.clear(None)
+    other = Principal(tenant=f"{scope.tenant}-other")
+    theirs = replace(scope, tenant=other.tenant, epoch=await change(store, other, "text"))
+    await answers.keep(scope, "q", EAST, b"four")
+    await answers.keep(theirs, "q", EAST, b"fifty")
+    assert await answers.usage(None) == AnswerUsage(2, 9)
+    age_s = (await answers.usage(None)).age_s
+    assert age_s is not None
+    assert 0 <= age_s < 30
+    assert await answers.usage(scope.tenant) == AnswerUsage(1, 4)
+    assert await answers.clear(None) == 2
+    assert await answers.usage(None) == AnswerUsage(0, 0)
+    assert (await answers.usage(None)).age_s is None
+    assert await answers.clear(other.tenant) == 0
+
+
+async def test_only_the_functions_see_all_tenants(store: PgVectorStore, scope: CacheScope) -> None:
+    answers = PgAnswers(store.connections, CONFIG)
+    await answers.keep(scope, "q", EAST, b"four")
+    async with store.connections.use() as db:
+        assert await db.fetchval("SELECT count(*) FROM ragents.semantic_answers") == 0
+        assert await db.fetchval("WITH d AS (DELETE FROM ragents.semantic_answers RETURNING 1) TABLE d") is None
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await db.execute("SET ROLE ragents_search")
+    assert await answers.usage(scope.tenant) == AnswerUsage(1, 4)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from ragents.agents.checkpointing.batching import Batches
+from ragents.concurrency.batches import Batches
 
 
 class Store:

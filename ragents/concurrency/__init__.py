@@ -1,0 +1,1 @@
+"""Doing together what comes at the same time."""

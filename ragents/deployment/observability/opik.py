@@ -1,0 +1,142 @@
+"""Opik over its REST API: a question's spans become one trace with its tree, tokens and cost.
+
+Opik's own SDK is not used to serve: it brings some thirty packages, among them an LLM gateway that pins others, takes
+86 MB, and reports to its maker unless told not to (2.2.122, decision 0028). What is sent here is what it would send.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import httpx
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.trace import StatusCode
+
+from ragents.deployment.observability.config import OpikConfig
+from ragents.tracing import INPUT, OUTPUT, QUESTION_ID, id_within
+
+Attributes = Mapping[str, Any]
+TRACES, SPANS, SCORES, SEARCH = (
+    "/v1/private/traces/batch",
+    "/v1/private/spans/batch",
+    "/v1/private/traces/feedback-scores",
+    "/v1/private/traces/search",
+)
+SOURCE = "sdk"
+"""Of the values that Opik knows, the one for programs."""
+TYPES = {"chat": "llm", "execute_tool": "tool"}
+"""What Opik calls them, by gen_ai.operation.name; everything else is "general"."""
+
+
+def opik_headers(config: OpikConfig) -> dict[str, str]:
+    key = {"Authorization": config.api_key.get_secret_value()} if config.api_key else {}
+    return {**key, "Comet-Workspace": config.workspace}
+
+
+class OpikExporter(SpanExporter):
+    """Called by one thread, with batches. Spans that belong to no question are none of Opik's."""
+
+    def __init__(self, config: OpikConfig, *, timeout_s: float) -> None:
+        self._project = config.project
+        self._http = httpx.Client(base_url=config.address or "", headers=opik_headers(config), timeout=timeout_s)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Both kinds of a batch in a request each. Ids are given here, so that a repeated one would change nothing."""
+        traces, steps = list[dict[str, Any]](), list[dict[str, Any]]()
+        for span in spans:
+            own = (span.attributes or {}).get(QUESTION_ID)
+            if span.context is None or own is None:
+                continue
+            question = UUID(str(own))
+            if id_within(question, span.context.span_id) == question:
+                traces.append(trace_of(span, question, project=self._project))
+            else:
+                steps.append(span_of(span, question, project=self._project))
+        for path, name, items in ((TRACES, "traces", traces), (SPANS, "spans", steps)):
+            if items and not self._http.post(path, json={name: items}).is_success:
+                return SpanExportResult.FAILURE
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        self._http.close()
+
+
+def trace_of(span: ReadableSpan, question: UUID, *, project: str) -> dict[str, Any]:
+    """Opik's TraceWrite, of a question's own span."""
+    told = span.attributes or {}
+    return {
+        **_common(span, told, project),
+        "id": str(question),
+        "thread_id": told.get("gen_ai.conversation.id"),
+        "tags": [str(told[key]) for key in ("gen_ai.agent.name", "ragents.cached") if key in told],
+    }
+
+
+def span_of(span: ReadableSpan, question: UUID, *, project: str) -> dict[str, Any]:
+    """Opik's SpanWrite. A span whose parent is the question's own stands at the top of Opik's tree."""
+    assert span.context is not None
+    told = span.attributes or {}
+    parent = id_within(question, span.parent.span_id) if span.parent else question
+    given = {
+        "parent_span_id": None if parent == question else str(parent),
+        "model": told.get("gen_ai.response.model") or told.get("gen_ai.request.model"),
+        "provider": told.get("gen_ai.provider.name"),
+        "usage": _usage(told) if told.get("gen_ai.operation.name") == "chat" else None,
+        "total_estimated_cost": told.get("ragents.cost_usd"),
+    }
+    return {
+        **_common(span, told, project),
+        "id": str(id_within(question, span.context.span_id)),
+        "trace_id": str(question),
+        "type": TYPES.get(str(told.get("gen_ai.operation.name")), "general"),
+        **{name: value for name, value in given.items() if value is not None},
+    }
+
+
+def _common(span: ReadableSpan, told: Attributes, project: str) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "project_name": project,
+        "name": span.name,
+        "start_time": _time(span.start_time),
+        "end_time": _time(span.end_time),
+        "input": _content(told, INPUT),
+        "output": _content(told, OUTPUT),
+        "metadata": {_short(key): value for key, value in told.items() if key not in (INPUT, OUTPUT, QUESTION_ID)},
+        "last_updated_at": _time(span.end_time),
+        "source": SOURCE,
+    }
+    if span.status.status_code is StatusCode.ERROR:
+        kind = str(told.get("error.type", "error"))
+        shown["error_info"] = {"exception_type": kind, "traceback": "not kept: see the log under the request id"}
+    return {name: value for name, value in shown.items() if value is not None}
+
+
+def _usage(told: Attributes) -> dict[str, int] | None:
+    if "gen_ai.usage.input_tokens" not in told:
+        return None
+    took, said = int(told["gen_ai.usage.input_tokens"]), int(told.get("gen_ai.usage.output_tokens", 0))
+    return {"prompt_tokens": took, "completion_tokens": said, "total_tokens": took + said}
+
+
+def _content(told: Attributes, key: str) -> Any:
+    """Opik takes objects and lists alone."""
+    if key not in told:
+        return None
+    text = str(told[key])
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    return value if isinstance(value, dict | list) else {"text": text}
+
+
+def _short(key: str) -> str:
+    """Opik's filters read a dot as a step into an object."""
+    return key.removeprefix("ragents.").replace(".", "_")
+
+
+def _time(nanoseconds: int | None) -> str | None:
+    return None if nanoseconds is None else datetime.fromtimestamp(nanoseconds / 1e9, UTC).isoformat()

@@ -1,0 +1,202 @@
+"""The parts of the metrics that a server's /metrics does not show by itself."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from ragents.agents.checkpointing import CheckpointConfig, open_thread_state
+from ragents.agents.types import AgentAnswer
+from ragents.deployment.observability import workers
+from ragents.deployment.observability.ingesting import WINDOW_S as INGEST_WINDOW_S
+from ragents.deployment.observability.ingesting import ChunkRate
+from ragents.deployment.observability.machine import Room, container_memory, disk
+from ragents.deployment.observability.metrics import Outcome, get_metrics
+from ragents.deployment.observability.server import ServerMetrics
+from ragents.deployment.observability.threads import WINDOW_S, ActiveThreads
+from ragents.errors import (
+    DeadlineExceeded,
+    InputError,
+    ModelUnavailable,
+    NotFound,
+    Overloaded,
+    RateLimited,
+    ThreadBusy,
+)
+from tests.redis_server import RedisServer
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ModelUnavailable("down"), "error"),
+        (DeadlineExceeded("late"), "error"),
+        (ZeroDivisionError(), "error"),
+        (Overloaded("full"), "limited"),
+        (RateLimited("slowly", retry_after_s=1), "limited"),
+        (InputError("what?"), "invalid"),
+        (NotFound("thread", "t"), "invalid"),
+        (ThreadBusy("busy"), "invalid"),
+        (asyncio.CancelledError(), "cancelled"),
+    ],
+    ids=lambda each: type(each).__name__ if isinstance(each, BaseException) else each,
+)
+def test_only_our_side_s_faults_are_errors(error: BaseException, status: str) -> None:
+    seen: list[Outcome] = []
+    with pytest.raises(type(error)), get_metrics().query("simple", {"simple": None}) as outcome:
+        seen.append(outcome)
+        raise error
+    assert seen[0].status == status
+    assert seen[0].answer is None or isinstance(seen[0].answer, AgentAnswer)
+
+
+def test_a_thread_counts_once_and_no_longer_than_its_window() -> None:
+    clock = Clock()
+    active = ActiveThreads(clock=clock)
+    for thread in ("a", "b", "a"):
+        active.saw(thread)
+    assert active.count() == 2
+    clock.now += WINDOW_S - 1
+    active.saw("b")
+    clock.now += 2
+    assert active.count() == 1, "a's last turn is too long ago"
+
+
+def test_the_threads_that_are_remembered_are_bounded() -> None:
+    active = ActiveThreads(most=100, clock=Clock())
+    for n in range(10_000):
+        active.saw(f"thread-{n}")
+    assert active.count() == len(active._seen) == 100
+
+
+def test_the_rate_of_an_ingestion_falls_when_nothing_more_is_stored() -> None:
+    clock = Clock()
+    rate = ChunkRate(clock=clock)
+    rate.begin()
+    rate.note(50)
+    assert rate.per_second() == 50, "within its first second"
+    clock.now += 10
+    rate.note(150)
+    assert rate.per_second() == 20
+    clock.now += INGEST_WINDOW_S - 5
+    assert rate.per_second() == 150 / INGEST_WINDOW_S
+    clock.now += 10
+    assert rate.per_second() == 0
+
+
+def write(folder: Path, **files: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name.replace("__", ".")).write_text(text)
+
+
+def test_a_container_s_memory_is_its_own_without_pages_that_can_be_dropped(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        memory__current="700\n",
+        memory__max="1000\n",
+        memory__stat="anon 400\ninactive_file 300\nactive_file 1\n",
+    )
+    found = container_memory(tmp_path)
+    assert found is not None
+    assert found.room() == Room(400, 1000)
+    write(tmp_path, memory__max="max\n")
+    assert container_memory(tmp_path) is None, "no limit"
+
+
+def test_the_older_kind_of_cgroup_is_read_too(tmp_path: Path) -> None:
+    write(
+        tmp_path / "memory",
+        memory__usage_in_bytes="700\n",
+        memory__limit_in_bytes="1000\n",
+        memory__stat="cache 3\ntotal_inactive_file 100\n",
+    )
+    found = container_memory(tmp_path)
+    assert found is not None
+    assert found.room() == Room(600, 1000)
+    write(tmp_path / "memory", memory__limit_in_bytes="9223372036854771712\n")
+    assert container_memory(tmp_path) is None, "no limit"
+
+
+def test_a_machine_without_cgroups_has_no_container(tmp_path: Path) -> None:
+    assert container_memory(tmp_path / "nothing") is None
+    assert disk(tmp_path / "nothing") is None
+    assert disk(tmp_path) is not None
+
+
+def test_gauges_of_processes_that_are_gone_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(workers.VARIABLE, str(tmp_path))
+    gone = 2**22 + 1  # beyond the largest pid of Linux
+    kept = [f"gauge_livesum_{os.getpid()}.db", f"counter_{gone}.db", f"gauge_max_{gone}.db"]
+    for name in (*kept, f"gauge_livesum_{gone}.db", f"gauge_livemax_{gone}.db"):
+        (tmp_path / name).touch()
+    assert workers.bury_the_dead() == [gone]
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(kept)
+
+
+def test_a_backup_that_never_succeeded_is_as_old_as_can_be(tmp_path: Path) -> None:
+    class Told:
+        value = -1.0
+
+        def set(self, value: float) -> None:
+            self.value = value
+
+    server = ServerMetrics.__new__(ServerMetrics)
+    server.__dict__["_backup"] = told = Told()
+    server.backup(tmp_path / "stamp")
+    assert told.value == 0
+    (tmp_path / "stamp").touch()
+    os.utime(tmp_path / "stamp", (1_700_000_000, 1_700_000_000))
+    server.backup(tmp_path / "stamp")
+    assert told.value == 1_700_000_000
+
+
+async def test_a_redis_of_state_says_what_it_threw_away(tmp_path: Path) -> None:
+    """Its settings were changed after the service had started, which refuses such a server."""
+    redis = RedisServer(tmp_path)
+    redis.start()
+    try:
+        config = CheckpointConfig.model_validate({"backend": "redis", "redis_url": redis.url})
+        async with open_thread_state(config) as state:
+            assert state.memory is not None
+            before = await state.memory()
+            assert (before.evicted_keys, before.may_evict, before.fullest) == (0, False, 0.0)
+            client = state.saver._server.client  # type: ignore[attr-defined]
+            used = int((await client.info("memory"))["used_memory"])
+            await client.config_set("maxmemory", used + 200_000)
+            await client.config_set("maxmemory-policy", "allkeys-lru")
+            for n in range(300):
+                await client.set(f"key-{n}", "x" * 2_000)
+            after = await state.memory()
+            assert after.may_evict
+            assert after.evicted_keys > 0
+            assert 0.5 < after.fullest < 1.1
+    finally:
+        redis.stop()
+
+
+@pytest.mark.parametrize("backend", ["postgres", "redis"])
+async def test_what_is_stored_of_threads_is_told_with_its_bytes(backend: str, migrated: str, redis_url: str) -> None:
+    from langgraph.checkpoint.base import empty_checkpoint
+
+    told: list[tuple[str, int]] = []
+    config = CheckpointConfig.model_validate(
+        {"backend": backend, "postgres_url": migrated, "redis_url": redis_url, "enable_compression": False}
+    )
+    async with open_thread_state(config, on_write=lambda *what: told.append(what)) as state:
+        where = {"configurable": {"thread_id": f"told-{backend}", "checkpoint_ns": "", "tenant": "metrics"}}
+        checkpoint = empty_checkpoint()
+        checkpoint["channel_values"], checkpoint["channel_versions"] = {"text": "x" * 5000}, {"text": "1"}
+        stored = await state.saver.aput(where, checkpoint, {"step": 1}, {"text": "1"})  # type: ignore[arg-type, typeddict-item]
+        await state.saver.aput_writes(stored, [("text", "y" * 700)], "task")
+    assert [name for name, _ in told] == [backend, backend]
+    assert 5000 < told[0][1] < 7000
+    assert 700 < told[1][1] < 900
