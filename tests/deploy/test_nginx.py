@@ -172,6 +172,39 @@ def test_a_question_that_a_replica_has_seen_is_never_sent_again(tmp_path: Path) 
     assert sum(replica.requests for replica in replicas) == 1
 
 
+def test_a_key_makes_the_question_go_to_another_replica_when_one_dies_over_it(ragents: Server, tmp_path: Path) -> None:
+    dying = Forgetful()
+    two = Nginx(tmp_path, dying.address, f"127.0.0.1:{ragents.port}")
+    try:
+        with httpx.Client(base_url=two.url, headers={"X-API-Key": KEY}, timeout=30) as http:
+            answers = [
+                http.post(
+                    "/query",
+                    json={"query": "How are keys made?", "thread_id": f"t{n}"},
+                    headers={"Idempotency-Key": f"k{n}"},
+                )
+                for n in range(4)
+            ]
+    finally:
+        two.close()
+        dying.close()
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert dying.requests > 0
+
+
+def test_with_a_key_and_no_replica_left_the_answer_is_503_in_our_shape(tmp_path: Path) -> None:
+    replicas = [Forgetful(), Forgetful()]
+    two = Nginx(tmp_path, *(replica.address for replica in replicas))
+    try:
+        response = httpx.post(f"{two.url}/query", json={"query": "Who?"}, headers={"Idempotency-Key": "k"}, timeout=10)
+    finally:
+        two.close()
+        for replica in replicas:
+            replica.close()
+    assert (response.status_code, response.json()["code"]) == (503, "backend_unavailable")
+    assert [replica.requests for replica in replicas] == [1, 1]
+
+
 def test_metrics_are_not_for_the_world(client: httpx.Client) -> None:
     assert client.get("/metrics").status_code == 404
 
