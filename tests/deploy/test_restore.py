@@ -105,6 +105,11 @@ def server(place: Path) -> Iterator[PostgresServer]:
         opened.remove()
 
 
+def test_a_dump_by_the_owner_fails_instead_of_leaving_rows_out(server: PostgresServer) -> None:
+    with pytest.raises(AssertionError, match="row-level security"):
+        server.program("pg_dump", "-d", server.dsn(user="ragents_owner", database="ragents"), "--file=/dev/null")
+
+
 def test_what_pg_dump_wrote_another_server_answers_with(server: PostgresServer, place: Path) -> None:
     """The commands of docs/scaling.md."""
     dump = server.directory / "ragents.dump"
