@@ -123,7 +123,7 @@ def _changed(
         env=image.environment | {"HOME": "/root"} | settings,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1200,
         check=False,
     )
     if done.returncode != 0:

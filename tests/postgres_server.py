@@ -30,11 +30,11 @@ class PostgresServer:
     def dsn(self, *, user: str = "postgres", password: str = "", database: str = "postgres") -> str:
         return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
 
-    def program(self, name: str, *arguments: str | Path) -> str:
+    def program(self, name: str, *arguments: str | Path, **variables: str) -> str:
         """Run one of Postgres' programs in `directory`, as the user of the cluster; what it printed."""
         done = subprocess.run(
             [self._install / "bin" / name, *arguments],
-            env=ENVIRONMENT,
+            env=ENVIRONMENT | variables,
             cwd=self.directory,
             stdin=subprocess.DEVNULL,
             capture_output=True,

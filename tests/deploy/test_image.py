@@ -1,5 +1,6 @@
 """The bento and its Dockerfile: looked at, linted, and carried out as far as a machine without Docker can."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -147,7 +148,7 @@ def run(image: Image, *arguments: str, **variables: str) -> subprocess.Completed
 
 
 @pytest.mark.deploy
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)  # packages are installed and compiled: two minutes on a quiet machine
 def test_the_image_serves_from_a_read_only_root_without_a_capability_as_process_1(
     image: Image, postgres_server: PostgresServer, tmp_path: Path
 ) -> None:
@@ -194,6 +195,8 @@ def test_the_image_serves_from_a_read_only_root_without_a_capability_as_process_
 
         first.terminate()
         assert container.wait(40) == 0
+        lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines() if line.startswith("{")]
+        assert "ready" in {line["message"] for line in lines}
         sizes = [dockerfile.size(layer) / 1e6 for layer in reversed(image.layers)]
         sys.stdout.write(
             f"\nlayers {sum(sizes):.0f} MB ({', '.join(f'{size:.0f}' for size in sizes)}); ready: {ready_s:.1f} s; "

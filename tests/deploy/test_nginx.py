@@ -1,6 +1,8 @@
 """deploy/nginx/nginx.conf by nginx itself, and in front of a served RAGents."""
 
+import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -26,13 +28,16 @@ TOKENS, BETWEEN_S = 20, 0.1
 class Nginx:
     """nginx with our configuration: the addresses changed, nothing else."""
 
-    def __init__(self, directory: Path, upstream: str) -> None:
+    def __init__(self, directory: Path, *upstreams: str) -> None:
         self.port, other = free_port(), free_port()
+        servers = " ".join(f"server {upstream} max_fails=0;" for upstream in upstreams)
         text = CONFIG.read_text()
         changes = {
             "listen 8080;": f"listen 127.0.0.1:{self.port};",
             "listen 8081;": f"listen 127.0.0.1:{other};",
-            "set $ragents ragents:3000;": f"set $ragents {upstream};",
+            # Several addresses of one name, as Compose's DNS gives them.
+            "    map $http_x_request_id": f"    upstream replicas {{ {servers} }}\n    map $http_x_request_id",
+            "set $ragents ragents:3000;": "set $ragents replicas;",
             " /tmp/nginx": f" {directory}/nginx",
             "/dev/stdout": f"{directory}/access.log",
             "/dev/stderr": f"{directory}/error.log",
@@ -118,6 +123,86 @@ def test_without_a_replica_the_answer_is_503_in_our_shape(tmp_path: Path) -> Non
     assert (response.status_code, response.json()["code"]) == (503, "backend_unavailable")
     assert response.headers["Retry-After"] == "5"
     assert response.json()["request_id"]
+
+
+def test_a_replica_that_is_away_costs_no_question(ragents: Server, tmp_path: Path) -> None:
+    two = Nginx(tmp_path, f"127.0.0.1:{free_port()}", f"127.0.0.1:{ragents.port}")
+    try:
+        with httpx.Client(base_url=two.url, headers={"X-API-Key": KEY}, timeout=30) as http:
+            statuses = [http.post("/query", json={"query": "How are keys made?"}).status_code for _ in range(6)]
+    finally:
+        two.close()
+    assert statuses == [200] * 6
+    assert '502, 200"' in two.access_log.read_text()
+
+
+class Forgetful:
+    """A replica that reads a request and dies over it."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:  # closed
+                return
+            with connection:
+                if b"POST" in connection.recv(65_536):
+                    self.requests += 1
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+def test_a_question_that_a_replica_has_seen_is_never_sent_again(tmp_path: Path) -> None:
+    replicas = [Forgetful(), Forgetful()]
+    two = Nginx(tmp_path, *(replica.address for replica in replicas))
+    try:
+        response = httpx.post(f"{two.url}/query", json={"query": "Who?"}, timeout=10)
+    finally:
+        two.close()
+        for replica in replicas:
+            replica.close()
+    assert (response.status_code, response.json()["code"]) == (503, "backend_unavailable")
+    assert sum(replica.requests for replica in replicas) == 1
+
+
+def test_a_key_makes_the_question_go_to_another_replica_when_one_dies_over_it(ragents: Server, tmp_path: Path) -> None:
+    dying = Forgetful()
+    two = Nginx(tmp_path, dying.address, f"127.0.0.1:{ragents.port}")
+    try:
+        with httpx.Client(base_url=two.url, headers={"X-API-Key": KEY}, timeout=30) as http:
+            answers = [
+                http.post(
+                    "/query",
+                    json={"query": "How are keys made?", "thread_id": f"t{n}"},
+                    headers={"Idempotency-Key": f"k{n}"},
+                )
+                for n in range(4)
+            ]
+    finally:
+        two.close()
+        dying.close()
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert dying.requests > 0
+
+
+def test_with_a_key_and_no_replica_left_the_answer_is_503_in_our_shape(tmp_path: Path) -> None:
+    replicas = [Forgetful(), Forgetful()]
+    two = Nginx(tmp_path, *(replica.address for replica in replicas))
+    try:
+        response = httpx.post(f"{two.url}/query", json={"query": "Who?"}, headers={"Idempotency-Key": "k"}, timeout=10)
+    finally:
+        two.close()
+        for replica in replicas:
+            replica.close()
+    assert (response.status_code, response.json()["code"]) == (503, "backend_unavailable")
+    assert [replica.requests for replica in replicas] == [1, 1]
 
 
 def test_metrics_are_not_for_the_world(client: httpx.Client) -> None:

@@ -31,11 +31,11 @@ TABLES = """
 def prepare(server: PostgresServer) -> None:
     """As the image of Postgres does it with deploy/postgres/init.sql when its volume is empty."""
     server.program("createdb", "-h", "127.0.0.1", "-p", str(server.port), "-U", "postgres", "ragents")
-    text = INIT.read_text().replace("\\getenv owner_password OWNER_PASSWORD", "\\set owner_password o")
     script = server.directory / "init.sql"
-    script.write_text(text.replace("\\getenv backup_password BACKUP_PASSWORD", "\\set backup_password b"))
+    script.write_text(INIT.read_text())
     script.chmod(0o644)
-    server.program("psql", "-X", "-q", "-d", server.dsn(database="ragents"), "-f", script)
+    dsn = server.dsn(database="ragents")
+    server.program("psql", "-X", "-q", "-d", dsn, "-f", script, OWNER_PASSWORD="o", BACKUP_PASSWORD="b")
 
 
 def ragents(server: PostgresServer, home: Path, *arguments: str) -> str:
@@ -103,6 +103,11 @@ def server(place: Path) -> Iterator[PostgresServer]:
         yield opened
     finally:
         opened.remove()
+
+
+def test_a_dump_by_the_owner_fails_instead_of_leaving_rows_out(server: PostgresServer) -> None:
+    with pytest.raises(AssertionError, match="row-level security"):
+        server.program("pg_dump", "-d", server.dsn(user="ragents_owner", database="ragents"), "--file=/dev/null")
 
 
 def test_what_pg_dump_wrote_another_server_answers_with(server: PostgresServer, place: Path) -> None:
