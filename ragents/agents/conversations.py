@@ -16,6 +16,7 @@ from ragents.agents.checkpointing import ThreadState
 from ragents.agents.checkpointing.leases import hold
 from ragents.agents.langgraph_base import (
     LangGraphAgent,
+    asked_with,
     history_digest,
     pending_of,
     thread_config,
@@ -24,7 +25,7 @@ from ragents.agents.langgraph_base import (
 )
 from ragents.agents.speech import Speech
 from ragents.agents.types import AgentAnswer, AgentConfig, Pending, ThreadStatus, ThreadView, Turn, new_thread_id
-from ragents.errors import Conflict, InputError, NotFound
+from ragents.errors import Conflict, IdempotencyKeyReused, InputError, NotFound
 from ragents.llm.types import Usage
 from ragents.principal import Principal
 from ragents.rag.cache import CachedAnswer, CacheScope, Layer, RAGCache
@@ -90,7 +91,7 @@ class Conversations:
         agent = self.agent(agent_type)
         thread = thread_id or new_thread_id()
         async with self._held(thread, turn.principal) as fence:
-            if thread_id and (answer := await self._known_turn(thread, turn, fence, speech)):
+            if thread_id and (answer := await self._known_turn(thread, query, turn, fence, speech)):
                 return answer
             if self.cache is None or not turn.use_cache or not agent.cacheable:
                 return await agent.process_message(query, thread_id=thread, turn=turn, fence=fence, speech=speech)
@@ -214,15 +215,20 @@ class Conversations:
             await self.semantic.clear(tenant=principal.tenant)
 
     async def _known_turn(
-        self, thread_id: str, turn: Turn, fence: int | None, speech: Speech | None
+        self, thread_id: str, query: str, turn: Turn, fence: int | None, speech: Speech | None
     ) -> AgentAnswer | None:
-        """The answer to a turn that the thread has already. A turn that another one left open is closed."""
+        """The answer to a turn that the thread has already. A turn that another one left open is closed.
+
+        IdempotencyKeyReused when it has the turn with another question.
+        """
         if self.threads is None:
             return None
         try:
             agent, snapshot = await self._found(thread_id, turn.principal)
         except NotFound:
             return None
+        if asked_with(snapshot, turn.id) not in (None, query):
+            raise IdempotencyKeyReused
         if snapshot.tasks and _turn_of(snapshot) == turn.id:
             if (pending := pending_of(snapshot.interrupts)) is not None:
                 return agent.asked_back(snapshot.values, pending, thread_id)

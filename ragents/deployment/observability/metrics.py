@@ -52,6 +52,7 @@ class Metrics:
         self._hits = Counter("rag_cache_hits_total", "Cache hits", ["layer"])
         self._misses = Counter("rag_cache_misses_total", "Cache misses", ["layer"])
         self._evictions = Counter("rag_cache_evictions_total", "Entries evicted", ["layer"])
+        self._joined = Counter("rag_cache_joined_total", "Questions told the answer that an equal one waited for")
         self._bytes = Gauge("rag_cache_bytes", "Bytes held", ["layer"], multiprocess_mode="mostrecent")
         self._cache_up = Gauge("rag_cache_up", "Whether the cache works in full", multiprocess_mode="livemin")
         self._hit_rate = Gauge("rag_cache_hit_rate", "Hits / look-ups, 0..1", ["layer"], multiprocess_mode="mostrecent")
@@ -63,6 +64,7 @@ class Metrics:
         self._batch_run = Histogram("rag_encoder_run_seconds", "One run of the encoder", ["kind"], buckets=SECONDS)
         self._seen: dict[Layer, LayerCounts] = {}
         self._looked_at = float("-inf")
+        self._seen_joined = 0
 
     @contextmanager
     def query(self, agent_type: str, known: Mapping[str, object]) -> Iterator["Outcome"]:
@@ -108,6 +110,8 @@ class Metrics:
             self._misses.labels(layer).inc(now.misses - before.misses)
             self._evictions.labels(layer).inc(now.evictions - before.evictions)
             self._seen[layer] = replace(now)
+        self._joined.inc(cache.joined - self._seen_joined)
+        self._seen_joined = cache.joined
         self._cache_up.set(cache.state is None)
         if time.monotonic() - self._looked_at > LOOK_S:
             self._looked_at = time.monotonic()
