@@ -88,6 +88,15 @@ class ThreadBusy(Conflict):
         self.retry_after_s = retry_after_s
 
 
+class IdempotencyKeyReused(Conflict):
+    code = "idempotency_key_reused"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this Idempotency-Key was sent with another question on the thread; a new question needs a new key"
+        )
+
+
 class ThreadTaken(Conflict):
     code = "thread_taken"
 

@@ -16,6 +16,7 @@ from ragents.agents.checkpointing import ThreadState
 from ragents.agents.checkpointing.leases import hold
 from ragents.agents.langgraph_base import (
     LangGraphAgent,
+    asked_with,
     history_digest,
     pending_of,
     thread_config,
@@ -24,7 +25,7 @@ from ragents.agents.langgraph_base import (
 )
 from ragents.agents.speech import Speech
 from ragents.agents.types import AgentAnswer, AgentConfig, Pending, ThreadStatus, ThreadView, Turn, new_thread_id
-from ragents.errors import Conflict, InputError, NotFound
+from ragents.errors import Conflict, IdempotencyKeyReused, InputError, NotFound
 from ragents.llm.types import Usage
 from ragents.principal import Principal
 from ragents.rag.cache import CachedAnswer, CacheScope, Layer, RAGCache
@@ -215,14 +216,19 @@ class Conversations:
             await self.semantic.clear(tenant=principal.tenant)
 
     async def _known_turn(self, asked: "Asked") -> AgentAnswer | None:
-        """The answer to a turn that the thread has already. A turn that another one left open is closed."""
-        thread_id, turn, fence = asked.thread, asked.turn, asked.fence
+        """The answer to a turn that the thread has already. A turn that another one left open is closed.
+
+        IdempotencyKeyReused when it has the turn with another question.
+        """
+        thread_id, query, turn, fence = asked.thread, asked.query, asked.turn, asked.fence
         if self.threads is None:
             return None
         try:
             agent, snapshot = await self._found(thread_id, turn.principal)
         except NotFound:
             return None
+        if asked_with(snapshot, turn.id) not in (None, query):
+            raise IdempotencyKeyReused
         if snapshot.tasks and _turn_of(snapshot) == turn.id:
             if (pending := pending_of(snapshot.interrupts)) is not None:
                 return agent.asked_back(snapshot.values, pending, thread_id)

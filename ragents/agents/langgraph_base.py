@@ -325,6 +325,12 @@ def stored(response: RAGResponse) -> dict[str, Any]:
     return values
 
 
+def asked_with(snapshot: StateSnapshot, turn_id: str) -> str | None:
+    """The question of a turn that the thread has; None for a turn it has not."""
+    messages: list[BaseMessage] = snapshot.values.get("messages", [])
+    return next((str(message.content) for message in messages if message.id == turn_id), None)
+
+
 def told_again(snapshot: StateSnapshot, turn_id: str) -> RAGResponse | None:
     """The answer of a turn that the thread has already, for a client that asks again; None for a turn it has not."""
     messages: list[BaseMessage] = snapshot.values.get("messages", [])

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MAX_NAME = 200
 EXIT_FAILED, EXIT_SETTINGS, EXIT_PARTIAL, EXIT_UNAVAILABLE, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
 
 ConfigOption = Annotated[
@@ -27,7 +28,15 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machine
 CollectionOption = Annotated[
     str | None, typer.Option("--collection", "-c", help="Collection; else rag.collection of the settings.")
 ]
-TenantOption = Annotated[str, typer.Option("--tenant", help="Tenant whose data is meant.")]
+
+
+def _checked_tenant(tenant: str) -> str:
+    if not tenant.strip() or len(tenant) > MAX_NAME:
+        raise typer.BadParameter(f"expected 1 to {MAX_NAME} characters, not all of them blanks")
+    return tenant
+
+
+TenantOption = Annotated[str, typer.Option("--tenant", help="Tenant whose data is meant.", callback=_checked_tenant)]
 
 console = Console(stderr=True)
 """Progress and messages. stdout carries results only, so that it can be piped."""

@@ -1,8 +1,10 @@
 """Settings from four places: arguments > environment > YAML file > defaults.
 
-`RAGENTS_LLM__PROVIDER=openai` sets the leaf `llm.provider`; a value is read as YAML, so numbers and lists work.
+`RAGENTS_LLM__PROVIDER=openai` sets the leaf `llm.provider`; a value is read as YAML, so numbers and lists work, and a
+JSON object sets a leaf that has parts: `RAGENTS_LLM__PRICE={"prompt": 1, "completion": 2}`.
 """
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -81,12 +83,24 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         node = values
         for section in sections:
             node = node.setdefault(section, {})
+            if not isinstance(node, dict):
+                raise ConfigError(
+                    f"environment variable {name}: {section!r} is set as a whole by another one; keep one"
+                )
         node[leaf] = _scalar(text)
     return values
 
 
 def _scalar(text: str) -> Any:
-    """A leaf as YAML reads it, where that keeps every character; a key such as 0123 or 1e5 stays text."""
+    """A leaf as YAML reads it, where that keeps every character; a key such as 0123 or 1e5 stays text.
+
+    An object must be JSON: a password that begins with a brace is none.
+    """
+    if text.lstrip().startswith("{"):
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:

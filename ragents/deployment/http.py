@@ -157,12 +157,17 @@ def error_response(error: RAGentsError, request_id: str) -> Response:
     response = error_body(
         status, error.code, message_of(error, request_id), request_id, field=getattr(error, "field", None)
     )
-    retry_after_s = getattr(error, "retry_after_s", None)
     if status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="ragents"'
-    if retry_after_s is not None:
-        response.headers["Retry-After"] = str(max(1, math.ceil(retry_after_s)))
+    if (seconds := retry_after(error)) is not None:
+        response.headers["Retry-After"] = str(seconds)
     return response
+
+
+def retry_after(error: RAGentsError) -> int | None:
+    """Whole seconds, as headers want them; None where asking again does not help."""
+    seconds = getattr(error, "retry_after_s", None)
+    return None if seconds is None else max(1, math.ceil(seconds))
 
 
 def entry_of(context: RequestContext, action: str, target: str) -> AuditEntry:

@@ -23,6 +23,7 @@ from ragents.deployment.http import (
     internal,
     message_of,
     parse_value,
+    retry_after,
     status_of,
 )
 from ragents.deployment.limiting import Limiting
@@ -133,6 +134,9 @@ class Questions:
             )
         context = current_request()
         results = await asyncio.gather(*(self._item(n, each) for n, each in enumerate(request.requests)))
+        waits = [each.retry_after_s for each in results if isinstance(each, ErrorOut) and each.retry_after_s]
+        if waits:
+            context.headers["Retry-After"] = str(max(waits))
         return BatchResponse(results=list(results), latency_ms=context.latency_ms, request_id=context.request_id)
 
     async def _item(self, number: int, value: Mapping[str, Any]) -> QueryResponse | ErrorOut:
@@ -140,7 +144,7 @@ class Questions:
             return await self.query(parse_value(QueryRequest, value, prefix=f"requests.{number}"))
         except RAGentsError as error:
             message = str(error) if status_of(error) != 500 else "an unexpected error"
-            return ErrorOut(error=message, code=error.code)
+            return ErrorOut(error=message, code=error.code, retry_after_s=retry_after(error))
 
     async def _ask(
         self,

@@ -75,6 +75,13 @@ def create_routes(state: State) -> Starlette:
     async def chat(request: Request) -> Response:
         async def work() -> Response | dict[str, Any]:
             asked = parse(ChatRequest, request.headers.get("content-type", ""), await request.body())
+            if asked.model not in (known := state.app.conversations.agents):
+                names = ", ".join(map(repr, known))
+                raise InputError(
+                    f"model = {asked.model!r}: no such model; choose one of {names}",
+                    field="model",
+                    code="model_not_found",
+                )
             question, history = asked.question()
             if not asked.stream:
                 return completion(await state.questions.query(question, history=history))
@@ -137,6 +144,7 @@ async def cache_stats(app: "App", request: Request) -> dict[str, Any]:
         **_told_of(app, known=len(found) == len(LAYERS), semantic_known=semantic.known),
         "since": datetime.fromtimestamp(app.cache.since, UTC).isoformat(),
         "tenant": whose,
+        "joined": app.cache.joined,
         "layers": {layer: _layer(stats) for layer, stats in layers.items()},
         "total": _layer(LayerStats.total(list(layers.values()))),
         "semantic": {

@@ -189,8 +189,11 @@ class TableQueryResponse(Answered):
 
 
 class ErrorOut(BaseModel):
+    """`retry_after_s`: when asking again may help, in whole seconds."""
+
     error: str
     code: str
+    retry_after_s: int | None = None
 
 
 class BatchResponse(BaseModel):

@@ -191,6 +191,7 @@ async def test_of_a_hundred_at_once_in_two_processes_one_works(backend: CacheBac
         await asyncio.gather(*(ask(here if n % 2 else there) for n in range(100)))
     assert ran == [True]
     assert told.count("done") == 49, "those of the process that did it"
+    assert here.joined + there.joined == 49
 
 
 async def test_one_that_fails_lets_the_others_go(backend: CacheBackend) -> None:

@@ -17,7 +17,7 @@ async def test_an_unknown_model_is_refused_in_the_shape_of_openai(chat: openai.A
     with pytest.raises(openai.BadRequestError) as caught:
         await chat.chat.completions.create(model="gpt-9", messages=[{"role": "user", "content": QUESTION}])
     assert caught.value.type == "invalid_request_error"
-    assert caught.value.param == "agent_type"
+    assert caught.value.param == "model"
     with pytest.raises(openai.NotFoundError):
         await chat.models.retrieve("gpt-9")
 

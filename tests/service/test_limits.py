@@ -72,6 +72,25 @@ async def test_each_item_of_a_batch_counts(client: httpx.AsyncClient, limit: Lim
     ]
 
 
+async def test_a_batch_over_the_limit_says_when_to_ask_again(client: httpx.AsyncClient, limit: Limit) -> None:
+    limit(burst_size=1)
+    response = await client.post("/query/batch", json={"requests": [QUESTION] * 2})
+    (refused,) = [each for each in response.json()["results"] if each.get("code")]
+    assert 50 <= refused["retry_after_s"] <= 60
+    assert response.headers["retry-after"] == str(refused["retry_after_s"])
+    mistake = await client.post("/query/batch", json={"requests": [{"query": ""}]})
+    assert mistake.json()["results"][0]["retry_after_s"] is None
+    assert "retry-after" not in mistake.headers
+
+
+async def test_a_long_wait_is_told_in_hours(client: httpx.AsyncClient, limit: Limit) -> None:
+    limit(requests_per_minute=60, requests_per_hour=1, burst_size=12, replicas=6)
+    await client.post("/query", json=QUESTION)
+    refused = await client.post("/query", json=QUESTION)
+    check(refused, 429, "rate_limited", "requests per hour (1", "try again in 6 h")
+    assert int(refused.headers["retry-after"]) > 5 * 3600
+
+
 async def test_reading_does_not_count(client: httpx.AsyncClient, limit: Limit) -> None:
     limit(burst_size=1)
     for path in ("/agents", "/health", "/cache/stats", "/api/v1/documents") * 3:
@@ -154,8 +173,12 @@ async def test_without_redis_questions_go_on_and_health_says_so(
     await limiter.initialize()
     monkeypatch.setattr(_state.health, "_app", _WithLimiter(_state.app, limiter))
     monkeypatch.setattr(_state.health, "_checked_at", float("-inf"))
-    statuses = [(await client.post("/query", json=QUESTION)).status_code for _ in range(3)]
-    assert statuses == [200, 200, 429]
+    answers = [await client.post("/query", json=QUESTION) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    # What is told is the share: one of a minute comes back in two, and two are held.
+    assert answers[0].headers["ratelimit-policy"].startswith('"minute";q=1;w=120')
+    assert answers[0].headers["ratelimit"].startswith('"minute";r=1;t=120')
+    assert "of which this process gives 1/2" in answers[2].json()["error"]
     health = (await client.get("/health")).json()
     assert health["status"] == "degraded"
     assert "1/2 of each limit in this process" in health["components"]["limits"]["error"]

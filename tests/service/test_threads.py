@@ -36,6 +36,26 @@ async def test_a_bad_idempotency_key_is_refused(client: httpx.AsyncClient) -> No
     assert "Idempotency-Key" in response.json()["error"]
 
 
+async def test_a_key_of_another_question_is_refused_and_answers_its_own(client: httpx.AsyncClient) -> None:
+    first = (await ask(client, "Where does batching sit?", key="k1", thread_id="reused")).json()
+    other = await ask(client, "Where does the cat sleep?", key="k1", thread_id="reused")
+    assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_reused")
+    again = (await ask(client, "Where does batching sit?", key="k1", thread_id="reused")).json()
+    assert again["answer"] == first["answer"]
+    await ask(client, "Where does the cat sleep?", key="k2", thread_id="reused")
+    late = await ask(client, "Why?", key="k1", thread_id="reused")
+    assert (late.status_code, late.json()["code"]) == (409, "idempotency_key_reused")
+    assert len((await client.get("/threads/reused")).json()["messages"]) == 4
+
+
+async def test_a_key_of_a_turn_that_waits_for_an_answer_takes_no_other_question(client: httpx.AsyncClient) -> None:
+    asked = (await ask(client, DATES, key="k1", agent_type="logical", thread_id="waits")).json()
+    other = await ask(client, "Where does batching sit?", key="k1", thread_id="waits")
+    assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_reused")
+    again = (await ask(client, DATES, key="k1", agent_type="logical", thread_id="waits")).json()
+    assert again["pending"] == asked["pending"]
+
+
 async def test_an_idle_thread_has_nothing_to_resume(client: httpx.AsyncClient) -> None:
     await ask(client, "Where does batching sit?", thread_id="idle")
     response = await client.post("/threads/idle/resume", json={"answer": "x"})

@@ -126,7 +126,7 @@ class ReactAgent(LangGraphAgent):
         last = self._steps_left(state) < STEPS_TO_ACT
         budget, started = turn.budget, time.perf_counter()
         room = self.llm.prompt_tokens(turn.max_tokens)
-        prompt = build_prompt(state["messages"], last=last, room=None if room is None else room - self.tools.tokens)
+        prompt = build_prompt(state["messages"], last=last, room=room, tools_tokens=self.tools.tokens)
         try:
             async with asyncio.timeout(seconds_to_ask(budget)):
                 said = await self.llm.generate(prompt, max_tokens=turn.max_tokens, tools=self.tools.schemas)

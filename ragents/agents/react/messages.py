@@ -9,9 +9,10 @@ from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, ToolC
 
 from ragents.agents.turns import this_turn
 from ragents.agents.types import ThreadKey
+from ragents.errors import InputError
 from ragents.llm.usage import TOKENS_PER_MESSAGE, characters_within, estimate_prompt, estimate_tokens
 from ragents.rag.answering import check_citations
-from ragents.rag.prompt import DECLINED, check_room, recent
+from ragents.rag.prompt import DECLINED, LEAST_ROOM, check_room, recent
 
 SYSTEM_PROMPT = """\
 You answer questions with the help of tools. Search the documents before you answer anything they might tell; \
@@ -38,15 +39,26 @@ def results_of(messages: Sequence[BaseMessage]) -> list[ToolMessage]:
     return [message for message in messages if isinstance(message, ToolMessage)]
 
 
-def build_prompt(messages: Sequence[BaseMessage], *, last: bool, room: int | None = None) -> list[BaseMessage]:
-    """The conversation within bounds, then this turn with its tools. `room`: tokens for all of it.
+def build_prompt(
+    messages: Sequence[BaseMessage], *, last: bool, room: int | None = None, tools_tokens: int = 0
+) -> list[BaseMessage]:
+    """The conversation within bounds, then this turn with its tools. `room`: tokens for all of it and the tools' own.
 
-    InputError for a question that leaves no room for anything.
+    InputError for a question that leaves no room for anything, or a window that the tools alone fill.
     """
     earlier, turn = this_turn(messages)
     system = SystemMessage(SYSTEM_PROMPT.format(declined=DECLINED) + (LAST_STEP if last else ""))
     if room is None:
         return [system, *map(_unmarked, recent(earlier)), *_within_bounds(turn, MAX_TURN_TOKENS)]
+    if room - tools_tokens - estimate_prompt([system]) < LEAST_ROOM:
+        raise InputError(
+            f"the tools ({tools_tokens} tokens) and the rules of the react agent alone fill the model's window, which "
+            f"has room for {room} (llm.context_tokens, less max_tokens for the answer): raise llm.context_tokens, ask "
+            "for fewer max_tokens, or ask another agent",
+            field="agent_type",
+            code="window_too_small",
+        )
+    room -= tools_tokens
     check_room([system, turn[0]], room)
     kept = _within_bounds(turn, min(MAX_TURN_TOKENS, room - estimate_prompt([system])))
     left = room - estimate_prompt([system, *kept])

@@ -17,6 +17,7 @@ class CacheMetrics:
         self._hits = Counter("rag_cache_hits_total", "Cache hits", ["layer"])
         self._misses = Counter("rag_cache_misses_total", "Cache misses", ["layer"])
         self._evictions = Counter("rag_cache_evictions_total", "Entries evicted", ["layer"])
+        self._joined = Counter("rag_cache_joined_total", "Questions told the answer that an equal one waited for")
         self._up = Gauge("rag_cache_up", "Whether the cache works in full", multiprocess_mode="livemin")
         self._hit_rate = Gauge(
             "rag_cache_hit_rate",
@@ -26,6 +27,7 @@ class CacheMetrics:
         )
         self._bytes: Gauge | None = None
         self._seen: dict[str, LayerCounts] = {}
+        self._seen_joined = 0
 
     def counted(self, layers: Mapping[str, LayerCounts]) -> None:
         """What a cache of this process has counted since it began."""
@@ -43,6 +45,8 @@ class CacheMetrics:
     def observe(self, cache: RAGCache) -> None:
         """After each question: what costs nothing to know."""
         self.counted({str(layer): counts for layer, counts in cache.counted.items()})
+        self._joined.inc(max(0, cache.joined - self._seen_joined))
+        self._seen_joined = cache.joined
         self._up.set(cache.state is None)
 
     async def look(self, cache: RAGCache) -> None:

@@ -13,8 +13,8 @@ class Deadline:
 
     When this process was too busy to look in time, they have as long again, and the event loop comes round TURNS times:
     a burst of requests would else take its own lag for a neighbour that is away, whose answer has long been in the
-    socket. (Measured: three servers that had just started let 58 of 90 requests pass a limit of 30.) The cancellation is as in asyncio.timeout, whose context is asynchronous: two
-    awaits that cost more than the timer does.
+    socket. (Measured: three servers that had just started let 58 of 90 requests pass a limit of 30.) The cancellation
+    is as in asyncio.timeout, whose context is asynchronous: two awaits that cost more than the timer does.
     """
 
     __slots__ = ("_cancelling", "_handle", "_left", "_loop", "_rung", "_seconds", "_task")

@@ -75,7 +75,7 @@ class MemoryRateLimits:
             bucket.name: max(0, bucket.capacity * bucket.period_us - _missing(held, bucket, now)) // bucket.period_us
             for bucket in limits
         }
-        return Decision(wait_us == 0, wait_us / 1e6, found, remaining, self._source)
+        return Decision(wait_us == 0, wait_us / 1e6, found, remaining, self._source, self._processes)
 
     async def settle(
         self, user: str, change: Demand, limits: Sequence[Bucket], *, source: Source, lease: Lease | None = None

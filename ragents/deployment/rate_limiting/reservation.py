@@ -1,5 +1,6 @@
 """What was taken for one request, and how it is told."""
 
+import math
 from typing import Protocol
 
 from ragents.deployment.rate_limiting.config import RateLimitConfig
@@ -91,9 +92,9 @@ def refusal(decision: Decision, limits: Limits) -> RateLimited:
         "concurrency": str(limits.concurrent_requests),
     }
     reason = decision.reason or "minute"
-    wait_s = max(0.001, decision.wait_s)
+    here = f", of which this process gives 1/{decision.share}" if decision.share > 1 else ""
     return RateLimited(
-        f"over the limit of {LIMIT_NAMES[reason]} ({allowed[reason]}); try again in {wait_s:.3g} s",
+        f"over the limit of {LIMIT_NAMES[reason]} ({allowed[reason]}{here}); try again in {in_words(decision.wait_s)}",
         retry_after_s=decision.wait_s,
         reason=reason,
         headers=headers(decision, limits),
@@ -104,10 +105,25 @@ def headers(decision: Decision, limits: Limits) -> dict[str, str]:
     """RateLimit and RateLimit-Policy (IETF draft-ietf-httpapi-ratelimit-headers-10).
 
     Tokens and cost are told too; their units are tokens and millionths of a dollar. `t` is when the bucket is full.
+    Where a share of the limits applies, it is the share that is told.
     """
     policy, now = [], []
-    for bucket in limits.buckets:
+    for whole in limits.buckets:
+        bucket = whole if decision.share == 1 else whole.shared(decision.share)
         left = decision.remaining[bucket.name]
         policy.append(f'"{bucket.name}";q={bucket.amount};w={bucket.period_us // 1_000_000}')
         now.append(f'"{bucket.name}";r={left};t={bucket.full_again_s(left)}')
     return {"RateLimit-Policy": ", ".join(policy), "RateLimit": ", ".join(now)}
+
+
+def in_words(seconds: float) -> str:
+    """The two largest units: "5 h 55 min", "2 min 5 s"; below ten seconds with tenths and less."""
+    if seconds < 10:
+        return f"{max(0.001, seconds):.2g} s"
+    left = math.ceil(seconds)
+    parts = list[str]()
+    for name, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count or parts:
+            parts.append(f"{count} {name}")
+    return " ".join(part for part in parts[:2] if not part.startswith("0 "))

@@ -107,13 +107,17 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`wait_s` is when the same demand fits, 0 when it did. `remaining` is whole units in each bucket, debts are 0."""
+    """`wait_s` is when the same demand fits, 0 when it did. `remaining` is whole units in each bucket, debts are 0.
+
+    `share`: it was decided on 1/share of each limit.
+    """
 
     allowed: bool
     wait_s: float
     reason: Reason | None
     remaining: Mapping[BucketName, int]
     source: Source
+    share: int = 1
 
 
 class RateLimitBackend(Protocol):

@@ -72,6 +72,11 @@ class RAGCache:
         return self.config.backend == "redis"
 
     @property
+    def joined(self) -> int:
+        """Questions that this process told the answer to an equal one: misses of the look-up, and no work."""
+        return self._flights.joined
+
+    @property
     def state(self) -> str | None:
         """What does not work; None when all does."""
         return self._backend.state

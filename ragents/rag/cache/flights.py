@@ -32,6 +32,8 @@ class Flights(Generic[Result]):
         self._backend = backend
         self._timeout_s = timeout_s
         self._here: dict[str, Flight[Result]] = {}
+        self.joined = 0
+        """how often another's result was taken, in this process"""
 
     @asynccontextmanager
     async def alone(self, name: str, *, wait_s: float) -> AsyncIterator[Flight[Result]]:
@@ -44,6 +46,7 @@ class Flights(Generic[Result]):
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await flight.done.wait()
+            self.joined += flight.result is not None
             yield Flight(first=False, result=flight.result)
             return
         self._here[name] = flight = Flight(first=True)

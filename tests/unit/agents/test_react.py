@@ -16,7 +16,7 @@ from ragents.agents.react import ReactAgent
 from ragents.agents.react.messages import build_prompt
 from ragents.agents.react.rules import arithmetic_in
 from ragents.agents.tools import MemoryLedger, Tool, create_tool
-from ragents.errors import ModelUnavailable, NotFound, StoreUnavailable
+from ragents.errors import InputError, ModelUnavailable, NotFound, StoreUnavailable
 from ragents.llm.client import LLMClient, NamedModel
 from ragents.llm.extractive import ExtractiveChatModel
 from ragents.llm.usage import estimate_prompt
@@ -35,6 +35,19 @@ async def make_agent(*responses: Any, tools: list[Tool] | None = None, **options
     assert model is not None
     options.setdefault("checkpointer", InMemorySaver(serde=strict_serializer()))
     return ReactAgent(llm_client=model, rag_engine=engine, tools=tools or [], **options), model
+
+
+async def test_a_window_that_the_tools_fill_is_the_settings_fault_and_not_the_questions() -> None:
+    engine = await make_engine()
+    model = ScriptedChatModel(responses=[SEARCH, "At the encoder [1]."])
+    agent = ReactAgent(llm_client=LLMClient([NamedModel("m", model, context_tokens=900)]), rag_engine=engine)
+    with pytest.raises(InputError, match=r"tools \(\d+ tokens\).*raise llm.context_tokens") as error:
+        await agent.process_message("Why?")
+    assert (error.value.field, error.value.code) == ("agent_type", "window_too_small")
+    roomy = ReactAgent(llm_client=LLMClient([NamedModel("m", model, context_tokens=2_000)]), rag_engine=engine)
+    with pytest.raises(InputError, match="ask a shorter question") as error:
+        await roomy.process_message("Why? " * 2_000)
+    assert error.value.field == "query"
 
 
 def results(messages: list[BaseMessage]) -> list[ToolMessage]:

@@ -34,6 +34,14 @@ def test_every_command_has_a_help_text(command: str) -> None:
     assert "Usage" in result.stdout
 
 
+@pytest.mark.parametrize("tenant", ["", "  ", "x" * 201])
+@pytest.mark.parametrize("command", ["ingest .", "delete a.md", "reembed", "keys list", "query why"])
+def test_a_tenant_without_a_name_is_refused(command: str, tenant: str) -> None:
+    result = RUNNER.invoke(cli, [*command.split(), "--tenant", tenant])
+    assert result.exit_code == 2
+    assert "expected 1 to 200 characters" in " ".join(result.output.split())
+
+
 def test_the_version_is_told() -> None:
     assert RUNNER.invoke(cli, ["--version"]).stdout.startswith("ragents 0.")
 

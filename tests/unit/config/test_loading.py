@@ -70,6 +70,28 @@ def test_a_key_made_of_digits_stays_text(tmp_path: Path) -> None:
     assert config.llm.model_name == "1_000"
 
 
+def test_what_has_parts_can_be_an_object_in_the_environment(tmp_path: Path) -> None:
+    price = load(tmp_path, environ={"RAGENTS_LLM__PRICE": '{"prompt": 1, "completion": 2.5}'}).llm.price
+    assert price is not None
+    assert (price.prompt, price.completion) == (1, 2.5)
+    yaml = "llm: {price: {prompt: 9, completion: 9}}"
+    environ = {"RAGENTS_LLM__PRICE": '{"prompt": 1}', "RAGENTS_LLM__PRICE__COMPLETION": "3"}
+    price = load(tmp_path, yaml, environ).llm.price
+    assert price is not None
+    assert (price.prompt, price.completion) == (1, 3)
+
+
+def test_a_secret_that_begins_with_a_brace_stays_text(tmp_path: Path) -> None:
+    config = load(tmp_path, environ={"RAGENTS_LLM__API_KEY": "{a: b}"})
+    assert config.llm.api_key is not None
+    assert config.llm.api_key.get_secret_value() == "{a: b}"
+
+
+def test_a_part_of_what_is_no_object_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"RAGENTS_LLM__PRICE__PROMPT.*'price'"):
+        load(tmp_path, environ={"RAGENTS_LLM__PRICE": "5", "RAGENTS_LLM__PRICE__PROMPT": "1"})
+
+
 def test_a_bare_off_is_the_word_and_not_false(tmp_path: Path) -> None:
     query = load(tmp_path, "rag:\n  query:\n    multi_query: off\n    decompose: rules\n").rag.query
     assert (query.multi_query, query.decompose) == ("off", "rules")
