@@ -17,8 +17,8 @@ from benchmarks.mock_llm.types import Script, Step
 from tests.e2e.conftest import ROOT, Server, StartServer
 from tests.scrape import Scraped, scrape
 
+pytestmark = pytest.mark.timeout(300)
 QUESTIONS = 12
-KEY = "metrics-" + "k" * 40
 
 
 @pytest.fixture(scope="module")

@@ -118,6 +118,8 @@ BROKEN: list[tuple[str, str, Callable[[list[Document]], object]]] = [
     ("published", "a name that is gone", lambda d: named(d, "Service", "redis-state-service")["metadata"].update(name="state")),
     ("capacity", "more connections than Postgres has", lambda d: settings_line(d, "pool_size: 5", "pool_size: 10")),
     ("capacity", "more workers than cores", lambda d: settings_line(d, "workers: 2", "workers: 8")),
+    ("capacity", "more threads than CPUs", lambda d: settings_line(d, "threads: 2", "threads: 4")),
+    ("capacity", "threads without a bound", lambda d: settings_line(d, "threads: 2", "threads: 0")),
     ("capacity", "shares for another number of pods", lambda d: settings_line(d, "replicas: 3", "replicas: 1")),
     ("capacity", "a cache larger than its Redis", lambda d: settings_line(d, "mb: 800", "mb: 2000")),
     ("capacity", "state that is evicted", lambda d: redis_line(d, "state.conf", "noeviction", "allkeys-lru")),

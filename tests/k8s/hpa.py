@@ -201,7 +201,7 @@ def calculate(
     assumed = dict(values)
     if ratio < 1:
         assumed |= dict.fromkeys(missing, target if full is None else full)
-    else:
+    elif ratio > 1 or full is None:  # of a Pods metric also at the target
         assumed |= dict.fromkeys(missing, 0.0)
     if rebalance:
         assumed |= dict.fromkeys(unready, 0.0)

@@ -41,6 +41,17 @@ def samples(*values: float | None, window_s: float = 30) -> dict[str, Sample]:
         pytest.param(5, pods(5, unready=(3, 4)), (0.1, 0.3, 0.5, 0.25, 0.25), 50, 2, id="down, the ready ones alone"),
         pytest.param(5, pods(5, pending=(1, 2, 3, 4)), (0.1,), 50, 1, id="down, whatever is not scheduled"),
         pytest.param(4, pods(4), (0.4, 0.095), 100, 3, id="one without a sample counts as busy when going down"),
+        pytest.param(5, pods(5, hot=(3, 4)), (0.1, 0.3, 0.5, 0.25, 0.25), 50, 2, id="down, without those that start"),
+        pytest.param(4, pods(4), (4.0, 9.5, 3.0, 7.0, 3.2, 2.0), 100, 24, id="samples of pods that are gone"),
+        pytest.param(2, pods(2), (1.0,), 100, 2, id="one without a sample, the other at its target"),
+        pytest.param(2, pods(2), (1.9,), 100, 2, id="one without a sample counts as idle when going up"),
+        pytest.param(2, pods(2), (0.6,), 100, 2, id="one without a sample would turn the direction"),
+        pytest.param(3, pods(3, unready=(0,)), (0.1, 0.45), 50, 3, id="one not ready, one without a sample"),
+        pytest.param(3, pods(3, hot=(0,)), (0.1, 0.45), 50, 3, id="one starts, one without a sample"),
+        pytest.param(3, pods(3, unready=(0,)), (0.1, 2.0), 50, 4, id="one not ready, one without a sample, up"),
+        pytest.param(3, pods(3, hot=(0,)), (0.1, 2.0), 50, 4, id="one starts, one without a sample, up"),
+        pytest.param(4, pods(4, unready=(0,)), (0.1, 0.1, 0.1), 50, 3, id="one not ready, one without a sample, down"),
+        pytest.param(2, pods(3), (0.1, 0.1), 50, 2, id="a third pod in a roll-out"),
     ],
 )
 def test_cpu_as_in_kubernetes_own_table(
@@ -58,6 +69,7 @@ def test_cpu_as_in_kubernetes_own_table(
         pytest.param(3, pods(3, unready=(2,)), (50, 10, 30), 15, 6, id="readiness is nothing to a Pods metric"),
         pytest.param(3, pods(3, unready=(0, 2)), (50, 15, 30), 15, 7, id="of two neither"),
         pytest.param(5, pods(5), (12, 12, 12, 12, 12), 20, 3, id="down"),
+        pytest.param(3, pods(3), (20, 21, 21), 20, 3, id="within the tolerance"),
     ],
 )
 def test_pods_metrics_as_in_kubernetes_own_table(

@@ -2,13 +2,17 @@
 
 import sys
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import pytest
 
+from ragents.config import load_settings
+from ragents.deployment.config import ServiceConfig
+from ragents.errors import ConfigError
 from tests.k8s.broken import BROKEN, hpa, main, pod
 from tests.k8s.checks import CHECKS, problems
 from tests.k8s.checks.service import settings_of
-from tests.k8s.manifests import K8S, OVERLAYS, Document, kustomize, load, named
+from tests.k8s.manifests import K8S, OVERLAYS, ROOT, Document, containers, example_secrets, kustomize, load, named
 
 APPLIED: dict[str, Callable[[], list[Document]]] = {
     "kubectl apply -f redis.yaml -f deployment.yaml": lambda: load("redis.yaml", "deployment.yaml"),
@@ -57,3 +61,44 @@ def test_the_overlays_differ_in_what_they_promise() -> None:
     for documents in (production, gpu):  # the owner's DSN is the Job's alone
         assert "initContainers" not in pod(documents)["spec"]
         assert named(documents, "Job", "ragents-migrate")
+
+
+def test_the_passwords_of_the_example_agree_with_each_other() -> None:
+    secrets = {each["metadata"]["name"]: each["stringData"] for each in example_secrets()}
+    serving, postgres = secrets["ragents-secrets"], secrets["postgres-secrets"]
+
+    def password(address: str) -> str | None:
+        return urlsplit(address).password
+
+    assert password(secrets["ragents-owner"]["RAGENTS_STORE__MIGRATE_DSN"]) == postgres["owner-password"]
+    assert password(serving["RAGENTS_CACHE__REDIS_URL"]) == secrets["redis-secrets"]["cache-password"]
+    for name in ("RAGENTS_RATE_LIMIT__REDIS_URL", "RAGENTS_CHECKPOINT__REDIS_URL"):
+        assert password(serving[name]) == secrets["redis-secrets"]["state-password"]
+    assert serving["RAGENTS_LLM__API_KEY"] == secrets["vllm-secrets"]["api-key"]
+    users = [
+        urlsplit(address).username for address in (serving["RAGENTS_STORE__DSN"], *secrets["ragents-owner"].values())
+    ]
+    assert users == ["ragents_app", "ragents_owner"]
+
+
+def test_every_secret_of_the_example_must_be_changed_and_is_used() -> None:
+    used = {
+        (reference["name"], reference["key"])
+        for document in kustomize(K8S / "base")
+        for container in containers(document)
+        for variable in container.get("env", [])
+        if (reference := variable.get("valueFrom", {}).get("secretKeyRef"))
+    }
+
+    for secret in example_secrets():
+        for key, value in secret["stringData"].items():
+            assert "CHANGE-ME" in value or key == "hf-token", key
+            assert (secret["metadata"]["name"], key) in used, key
+
+
+def test_the_examples_bootstrap_key_is_refused_as_it_stands() -> None:
+    """Everybody knows it, and it would be an admin's."""
+    key = next(each for each in example_secrets())["stringData"]["RAGENTS_AUTH__BOOTSTRAP_KEY"]
+
+    with pytest.raises(ConfigError, match="bootstrap_key"):
+        load_settings(ServiceConfig, path=ROOT / "configuration.yaml", environ={"RAGENTS_AUTH__BOOTSTRAP_KEY": key})

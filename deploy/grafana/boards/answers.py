@@ -74,5 +74,6 @@ ANSWERS = Dashboard(
             ),
             "short",
         ),
+        Panel("Feedback", "Scores that users gave, by their third.", rate("rag_feedback_total", "score"), "ops"),
     ),
 )

@@ -69,5 +69,11 @@ SERVICE = Dashboard(
             (("sum by (instance) (increase(rag_worker_starts_total[1h]))", "{{instance}}"),),
             "short",
         ),
+        Panel(
+            "Spans thrown away",
+            "Of traces, whose receiver is slow or down. Answers are not slower for it.",
+            (("sum(rate(rag_tracing_dropped_total[$__rate_interval])) or vector(0)", "spans"),),
+            "ops",
+        ),
     ),
 )

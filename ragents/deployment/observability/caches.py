@@ -1,6 +1,5 @@
 """Metrics of the caches."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -9,9 +8,6 @@ from prometheus_client import Counter, Gauge
 from ragents.deployment.observability import workers
 from ragents.rag.cache import RAGCache
 from ragents.rag.cache.cache import LayerCounts
-
-LOOK_S = 5.0
-SEMANTIC = "semantic"
 
 
 class CacheMetrics:
@@ -30,7 +26,6 @@ class CacheMetrics:
         )
         self._bytes: Gauge | None = None
         self._seen: dict[str, LayerCounts] = {}
-        self._looked_at = float("-inf")
 
     def counted(self, layers: Mapping[str, LayerCounts]) -> None:
         """What a cache of this process has counted since it began."""
@@ -38,22 +33,25 @@ class CacheMetrics:
             before = self._seen.get(layer)
             if before == now:  # most layers, after most questions
                 continue
-            before = before or LayerCounts()
-            self._hits.labels(layer).inc(max(0, now.hits - before.hits))
-            self._misses.labels(layer).inc(max(0, now.misses - before.misses))
+            if before is None or now.hits < before.hits or now.misses < before.misses:
+                before = LayerCounts()  # a new cache, which began at 0
+            self._hits.labels(layer).inc(now.hits - before.hits)
+            self._misses.labels(layer).inc(now.misses - before.misses)
             self._evictions.labels(layer).inc(max(0, now.evictions - before.evictions))
             self._seen[layer] = replace(now)
 
-    async def observe(self, cache: RAGCache) -> None:
-        """Bytes and rates are looked up now and then."""
+    def observe(self, cache: RAGCache) -> None:
+        """After each question: what costs nothing to know."""
         self.counted({str(layer): counts for layer, counts in cache.counted.items()})
         self._up.set(cache.state is None)
-        if time.monotonic() - self._looked_at > LOOK_S:
-            self._looked_at = time.monotonic()
-            held = self._held(shared=cache.backend == "redis")
-            for layer, stats in (await cache.stats()).items():
-                held.labels(layer).set(stats.bytes)
-            self._rates()
+
+    async def look(self, cache: RAGCache) -> None:
+        """Now and then: bytes, which are asked of the backend, and rates, which are in the files of all workers."""
+        self.observe(cache)
+        held = self._held(shared=cache.backend == "redis")
+        for layer, stats in (await cache.stats()).items():
+            held.labels(layer).set(stats.bytes)
+        self._rates()
 
     def _held(self, *, shared: bool) -> Gauge:
         """On Redis every worker sees the same bytes; in memory each has its own."""

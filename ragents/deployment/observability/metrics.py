@@ -125,7 +125,7 @@ class Metrics:
         self._feedback.labels(third, str(forwarded).lower()).inc()
 
     async def observe_cache(self, cache: RAGCache) -> None:
-        await self.caches.observe(cache)
+        self.caches.observe(cache)
 
     def _answered(self, answer: AgentAnswer, outcome: "Outcome") -> None:
         response = answer.response

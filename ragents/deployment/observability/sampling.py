@@ -67,7 +67,7 @@ class Sampler:
 
     async def _caches(self) -> None:
         self._metrics.caches.counted({"semantic": self._app.semantic.counted})
-        await self._metrics.observe_cache(self._app.cache)
+        await self._metrics.caches.look(self._app.cache)
 
     async def _files(self) -> None:
         """In a thread: a network file system may hang."""

@@ -26,7 +26,7 @@ def environment(container: Document) -> dict[str, str]:
         if reference is None:
             values[variable["name"]] = variable.get("value", "")
         elif (value := secrets.get(reference["name"], {}).get(reference["key"])) is not None:
-            values[variable["name"]] = value
+            values[variable["name"]] = value.replace("CHANGE-ME", "changed-to-something-else")
         elif reference.get("optional"):
             values[variable["name"]] = "given"
     return values
@@ -102,6 +102,10 @@ def capacity(documents: list[Document]) -> Iterator[str]:
     workers = config.serving.workers
     if workers > quantity(main["resources"]["limits"]["cpu"]):
         yield f"{workers} workers share a limit of {main['resources']['limits']['cpu']} CPUs"
+    if workers * config.embeddings.threads > quantity(main["resources"]["limits"]["cpu"]):
+        yield f"{workers} workers x {config.embeddings.threads} threads share {main['resources']['limits']['cpu']} CPUs"
+    if config.embeddings.threads == 0:
+        yield "each worker's encoder takes all CPUs"
     if config.rate_limit.replicas != scaler["minReplicas"]:
         yield f"rate_limit.replicas is {config.rate_limit.replicas}, minReplicas {scaler['minReplicas']}"
     for each in [one for one in of_kind(documents, "StatefulSet") if one["metadata"]["name"] == "postgres"]:

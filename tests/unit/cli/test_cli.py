@@ -1,6 +1,7 @@
 """The commands: their exit statuses, and results on stdout alone."""
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,15 @@ def test_ingest_reports_counts_and_names_what_it_could_not_take(tmp_path: Path) 
     shown = RUNNER.invoke(cli, ["ingest", str(tmp_path)])
     assert "1 documents new" in shown.output
     assert "mislabelled" in shown.output
+
+
+def test_a_port_for_metrics_that_is_taken_stops_an_ingestion_before_it_begins(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("# A\n\nSome text.\n")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        result = RUNNER.invoke(cli, ["ingest", str(tmp_path), "--metrics-port", port])
+    assert result.exit_code == 2, result.output
+    assert f"--metrics-port {port} cannot be listened on" in result.output
 
 
 def test_doctor_says_what_is_wrong_with_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry, multiprocess
 
 from ragents.agents.checkpointing import CheckpointConfig, open_thread_state
 from ragents.agents.types import AgentAnswer
@@ -12,7 +13,7 @@ from ragents.deployment.observability import workers
 from ragents.deployment.observability.ingesting import WINDOW_S as INGEST_WINDOW_S
 from ragents.deployment.observability.ingesting import ChunkRate
 from ragents.deployment.observability.machine import Room, container_memory, disk
-from ragents.deployment.observability.metrics import Outcome, get_metrics
+from ragents.deployment.observability.metrics import STAGES, Outcome, get_metrics
 from ragents.deployment.observability.server import ServerMetrics
 from ragents.deployment.observability.threads import WINDOW_S, ActiveThreads
 from ragents.errors import (
@@ -24,6 +25,8 @@ from ragents.errors import (
     RateLimited,
     ThreadBusy,
 )
+from ragents.rag.cache.cache import LayerCounts
+from ragents.rag.types import RAGResponse
 from tests.redis_server import RedisServer
 
 
@@ -56,6 +59,21 @@ def test_only_our_side_s_faults_are_errors(error: BaseException, status: str) ->
         raise error
     assert seen[0].status == status
     assert seen[0].answer is None or isinstance(seen[0].answer, AgentAnswer)
+
+
+def test_each_stage_of_an_answer_is_observed() -> None:
+    def observed() -> dict[str, float]:
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)
+        name = "rag_stage_duration_seconds_count"
+        return {stage: registry.get_sample_value(name, {"stage": stage}) or 0 for stage in STAGES}
+
+    before = observed()
+    timings = {"embed_ms": 1.0, "retrieve_ms": 2.0, "rerank_ms": 3.0, "generate_ms": 4.0, "unheard_of_ms": 5.0}
+    response = RAGResponse(query="q", sources=(), confidence=0.5, answer="a", model="m", timings=timings)
+    with get_metrics().query("simple", {"simple": None}) as outcome:
+        outcome.answer = AgentAnswer("a-thread", "simple", response)
+    assert observed() == {stage: count + 1 for stage, count in before.items()}
 
 
 def test_a_thread_counts_once_and_no_longer_than_its_window() -> None:
@@ -200,3 +218,27 @@ async def test_what_is_stored_of_threads_is_told_with_its_bytes(backend: str, mi
     assert [name for name, _ in told] == [backend, backend]
     assert 5000 < told[0][1] < 7000
     assert 700 < told[1][1] < 900
+
+
+def test_a_new_cache_counts_from_its_own_beginning() -> None:
+    """One process may open several in its life: tests do, and programs that embed the service."""
+    caches = get_metrics().caches
+    layer = "a-layer-of-this-test"
+
+    def hits() -> float:
+        return workers.counted_by_all("rag_cache_hits_total", "layer").get(layer, 0.0)
+
+    caches.counted({layer: LayerCounts(hits=5, misses=1)})
+    caches.counted({layer: LayerCounts(hits=7, misses=1)})
+    assert hits() == 7
+    caches.counted({layer: LayerCounts(hits=2, misses=0)})
+    assert hits() == 9
+
+
+def test_outcomes_and_reasons_are_there_before_they_happen() -> None:
+    get_metrics().expect(["an-agent-of-this-test"])
+    found = workers.counted_by_all("rag_queries_total", "agent_type")
+    assert found["an-agent-of-this-test"] == 0
+    assert {"queue_full", "queue_timeout", "deadline"} <= set(
+        workers.counted_by_all("rag_rate_limited_total", "reason")
+    )
