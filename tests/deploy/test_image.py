@@ -148,7 +148,7 @@ def run(image: Image, *arguments: str, **variables: str) -> subprocess.Completed
 
 
 @pytest.mark.deploy
-@pytest.mark.timeout(1800)  # packages are installed and compiled: two minutes on a quiet machine
+@pytest.mark.timeout(1800)  # packages are installed and compiled
 def test_the_image_serves_from_a_read_only_root_without_a_capability_as_process_1(
     image: Image, postgres_server: PostgresServer, tmp_path: Path
 ) -> None:
