@@ -23,6 +23,7 @@ SUITES = (
     "limits",
     "cache",
     "semantic",
+    "tracing",
 )
 RESULTS = Path(__file__).parent / "results"
 

@@ -285,8 +285,8 @@ async def test_a_destination_that_hangs_slows_nothing_and_what_it_misses_is_coun
         closing = time.monotonic()
     assert time.monotonic() - closing < CLOSE_S + 3
     lost = {reason: dropped("otlp", reason) - count for reason, count in before.items()}
-    assert lost["queue_full"] > 0
-    assert lost["queue_full"] + lost["closed"] + lost["export_failed"] == 10 * 10
+    assert 0 < lost["queue_full"] < 10  # whole questions, not begun
+    assert lost["closed"] >= 20
 
 
 async def test_a_destination_that_is_gone_is_counted(receiver: Receiver, mock: MockLLM) -> None:
