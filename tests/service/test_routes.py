@@ -227,5 +227,5 @@ async def test_a_question_that_waits_goes_by_priority() -> None:
 def test_the_service_is_named_and_its_routes_are_apis() -> None:
     assert RAGentsService.name == "ragents"
     assert {api.route for api in RAGentsService.apis.values()} == {
-        *("/query", "/query/batch", "/api/v1/query", "/cache/clear"),
+        *("/query", "/query/batch", "/api/v1/query", "/feedback", "/cache/clear"),
     }
