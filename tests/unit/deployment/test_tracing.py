@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -95,6 +96,18 @@ def test_addresses_are_completed_and_opik_is_off_until_it_has_one() -> None:
     assert ObservabilityConfig().opik.address is None
     hosted = ObservabilityConfig.model_validate({"opik": {"api_key": "key"}})
     assert hosted.opik.address == "https://www.comet.com/opik/api"
+
+
+def test_keys_come_from_the_environment_and_a_bare_off_is_a_word() -> None:
+    environ = {
+        "RAGENTS_OBSERVABILITY__OTLP__HEADERS__X_API_KEY": "secret",
+        "RAGENTS_OBSERVABILITY__TRACE_CONTENT": "off",
+    }
+    config = load_settings(ServiceConfig, path=Path("configuration.yaml"), environ=environ).observability
+    assert config.otlp.headers["x-api-key"].get_secret_value() == "secret"
+    assert "secret" not in repr(config)
+    assert config.trace_content == "off"
+    assert config == config.model_validate(config.model_dump())
 
 
 async def test_without_an_address_no_span_is_made_and_no_thread_started() -> None:
