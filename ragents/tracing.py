@@ -166,7 +166,9 @@ def question(name: str, attributes: Mapping[str, Value] | None = None) -> Iterat
         with _current(NonRecordingSpan(ids)):  # neighbours are told that it is not sampled
             yield INVALID_SPAN
         return
-    ids = SpanContext(trace_id, _new_id(), is_remote=False, trace_flags=_SAMPLED)
+    ids = SpanContext(
+        trace_id, _new_id(), is_remote=False, trace_flags=_SAMPLED, trace_state=parent.trace_state if parent else None
+    )
     own = RecordedSpan(
         recorder, name, ids, parent, kind=SpanKind.SERVER, attributes=attributes, question=None, forced=forced
     )
@@ -187,7 +189,7 @@ def span(
     else:
         return _NOT_OPENED
     above = parent.get_span_context()
-    ids = SpanContext(above.trace_id, _new_id(), is_remote=False, trace_flags=_SAMPLED)
+    ids = SpanContext(above.trace_id, _new_id(), is_remote=False, trace_flags=_SAMPLED, trace_state=above.trace_state)
     return _Opened(
         RecordedSpan(recorder, name, ids, above, kind=kind, attributes=attributes, question=question, forced=forced)
     )

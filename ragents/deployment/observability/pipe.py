@@ -51,6 +51,7 @@ class Pipe:
         self._bound, self._follows = round(sample_rate * (ALL_TRACES + 1)), follows_caller
         self._queue: deque[RecordedSpan] = deque()
         self._unsaid = self._under_way = 0
+        self._counting = threading.Lock()
         self._stop, self._over = threading.Event(), False
         self._lost, self._say_at = 0, 0.0
         self._thread = threading.Thread(target=self._run, name=f"spans-to-{name}", daemon=True)
@@ -72,7 +73,8 @@ class Pipe:
 
     def lost(self, spans: int) -> None:
         """Counted now, told to `on_drop` by the pipe's thread: a metric costs more than a span."""
-        self._unsaid += spans
+        with self._counting:
+            self._unsaid += spans
 
     def close(self, timeout_s: float = CLOSE_S) -> None:
         """Sends what waits, for `timeout_s` at most; the rest is lost and counted."""
@@ -108,7 +110,8 @@ class Pipe:
         self._tell_unsaid()
 
     def _tell_unsaid(self) -> None:
-        unsaid, self._unsaid = self._unsaid, 0
+        with self._counting:
+            unsaid, self._unsaid = self._unsaid, 0
         if unsaid:
             self._on_drop(self.name, "queue_full", unsaid)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import REGISTRY
 
 from benchmarks.mock_llm import MockLLM, open_mock_llm
@@ -180,6 +181,22 @@ async def test_the_callers_trace_goes_on_to_the_model(receiver: Receiver, mock: 
     assert {each.trace_id for each in spans} == {caller}
     (call,) = [each for each in spans if each.name == "chat mock"]
     assert mock.seen.headers[0]["traceparent"].split("-")[1:3] == [caller, call.span_id]
+
+
+async def test_spans_of_another_library_join_and_its_spans_are_joined(receiver: Receiver) -> None:
+    theirs = TracerProvider().get_tracer("a user's tool")
+    config = ObservabilityConfig.model_validate({"otlp": {"endpoint": receiver.url}})
+    async with open_tracing(config, service="ragents"):
+        with (
+            tracing.question("question react"),
+            tracing.span("execute_tool mine") as ours,
+            theirs.start_as_current_span("theirs") as inner,
+            tracing.span("beneath"),
+        ):
+            assert inner.is_recording()
+            assert inner.parent == ours.get_span_context()
+    beneath = next(each for each in receiver.spans() if each.name == "beneath")
+    assert beneath.parent_id == f"{inner.get_span_context().span_id:016x}"
 
 
 async def test_a_caller_who_is_not_sampled_is_not_traced_and_the_model_is_told_so(
