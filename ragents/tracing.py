@@ -18,7 +18,6 @@ from contextvars import Token
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Protocol
-from uuid import UUID
 
 from opentelemetry import context, trace
 from opentelemetry.trace import (
@@ -280,25 +279,6 @@ def trace_id() -> str | None:
     """32 hex digits; None outside of a trace."""
     found = trace.get_current_span().get_span_context()
     return f"{found.trace_id:032x}" if found.is_valid else None
-
-
-def question_id(start_ns: int, span_id: int) -> UUID:
-    """A UUIDv7 that holds when a question's span began and the span's own id.
-
-    So the id of any span of the question can be made of this one and that span's id (`id_within`), with no table.
-    """
-    return _uuid7(start_ns // 1_000_000, span_id)
-
-
-def id_within(question: UUID, span_id: int) -> UUID:
-    """A UUIDv7 for a span of `question`, whose own span's id gives `question` again."""
-    return _uuid7(question.int >> 80, span_id)
-
-
-def _uuid7(milliseconds: int, low: int) -> UUID:
-    """RFC 9562: 48 bits of time, then 74 that are free, of which `low` takes the last 64."""
-    free_a, free_b = low >> 62, low & ((1 << 62) - 1)
-    return UUID(int=(milliseconds & ((1 << 48) - 1)) << 80 | 7 << 76 | free_a << 64 | 2 << 62 | free_b)
 
 
 def _new_id() -> int:

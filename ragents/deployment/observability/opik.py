@@ -13,7 +13,7 @@ from uuid import UUID
 import httpx
 
 from ragents.deployment.observability.config import OpikConfig
-from ragents.tracing import INPUT, OUTPUT, RecordedSpan, id_within, question_id
+from ragents.tracing import INPUT, OUTPUT, RecordedSpan
 
 Attributes = Mapping[str, Any]
 TRACES, SPANS, SCORES, SEARCH = (
@@ -135,3 +135,22 @@ def _short(key: str) -> str:
 
 def _time(nanoseconds: int | None) -> str | None:
     return None if nanoseconds is None else datetime.fromtimestamp(nanoseconds / 1e9, UTC).isoformat()
+
+
+def question_id(start_ns: int, span_id: int) -> UUID:
+    """A UUIDv7 that holds when a question's span began and the span's own id.
+
+    So the id of any span of the question can be made of this one and that span's id (`id_within`), with no table.
+    """
+    return uuid7(start_ns // 1_000_000, span_id)
+
+
+def id_within(question: UUID, span_id: int) -> UUID:
+    """A UUIDv7 for a span of `question`, whose own span's id gives `question` again."""
+    return uuid7(question.int >> 80, span_id)
+
+
+def uuid7(milliseconds: int, low: int) -> UUID:
+    """RFC 9562: 48 bits of time, then 74 that are free, of which `low` takes the last 64."""
+    free_a, free_b = low >> 62, low & ((1 << 62) - 1)
+    return UUID(int=(milliseconds & ((1 << 48) - 1)) << 80 | 7 << 76 | free_a << 64 | 2 << 62 | free_b)

@@ -16,6 +16,7 @@ from ragents import tracing
 from ragents.config import load_settings
 from ragents.deployment.config import ServiceConfig
 from ragents.deployment.observability.config import ObservabilityConfig
+from ragents.deployment.observability.opik import id_within, uuid7
 from ragents.deployment.observability.pipe import CLOSE_S
 from ragents.deployment.observability.tracing import open_tracing
 from ragents.deployment.schemas import BatchRequest, QueryRequest
@@ -330,9 +331,9 @@ async def test_a_destination_that_is_gone_is_counted(receiver: Receiver, mock: M
 
 def test_a_spans_id_within_a_question_is_a_uuid_of_version_7_that_holds_both() -> None:
     for span_id in (1, 0xFEDCBA9876543210, 2**64 - 1):
-        question = tracing._uuid7(1_790_000_000_000, span_id)
+        question = uuid7(1_790_000_000_000, span_id)
         assert question.version == 7
         assert question.variant == "specified in RFC 4122"
-        assert tracing.id_within(question, span_id) == question
-        assert tracing.id_within(question, span_id ^ 1) != question
+        assert id_within(question, span_id) == question
+        assert id_within(question, span_id ^ 1) != question
         assert question.int >> 80 == 1_790_000_000_000
