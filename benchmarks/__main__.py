@@ -26,6 +26,7 @@ SUITES = (
     "semantic",
     "replicas",
     "scale",
+    "tracing",
 )
 RESULTS = Path(__file__).parent / "results"
 

@@ -69,6 +69,7 @@ async def open_traced(receiver: Receiver, mock: MockLLM, **observability: Any) -
             yield Traced(app, questions)
         finally:
             await questions.runs.close()
+            metrics._seen.clear()
 
 
 def items_of(receiver: Receiver, kind: str) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """ragents eval: how good retrieval is on a BEIR folder, or answers on a file of questions."""
 
+import asyncio
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from ragents.cli.output import (
     run,
     settings,
 )
-from ragents.errors import InputError
+from ragents.errors import BackendUnavailable, InputError
 from ragents.rag.types import SearchMode
 
 if TYPE_CHECKING:
@@ -79,7 +80,21 @@ def evaluate(
         scores = run(_search_all(directory, split, collection, operator(tenant or TENANT), config, quiet=as_json))
         found.update((mode, {**each.as_json()}) for mode, each in scores.items())
         print_json({"modes": found}) if as_json else _show_scores(found)
+    _keep(config, (directory or answers or Path()).stem, found)
     _check(found, bounds)
+
+
+def _keep(config: Path | None, name: str, found: Mapping[str, Mapping[str, float | None]]) -> None:
+    """Among Opik's experiments, where one is configured. Without it the measurement stands all the same."""
+    from ragents.deployment.observability.experiments import keep_experiments
+
+    try:
+        made = asyncio.run(keep_experiments(settings(config), name, found))
+    except BackendUnavailable as error:
+        console.print(f"[yellow]not among Opik's experiments: {error}[/]", highlight=False)
+    else:
+        if made:
+            console.print(f"{made} experiments of {name!r} are in Opik", style="dim", highlight=False)
 
 
 async def _search_all(

@@ -129,6 +129,7 @@ def body_of(path: str, thread: str | None = None) -> dict[str, Any] | None:
         "/query/batch": {"requests": [asking, asking]},
         "/api/v1/query": asking,
         "/cache/clear": {"layer": "retrieval"},
+        "/feedback": {"request_id": "some-request", "score": 1},
         "/v1/chat/completions": {
             "model": "simple",
             "messages": [{"role": "user", "content": QUESTION}],

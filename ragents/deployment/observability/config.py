@@ -20,6 +20,12 @@ class OtlpConfig(Config):
     headers: dict[str, SecretStr] = Field(default_factory=dict, description="keys of a hosted service")
     sample_rate: float = Field(default=1.0, ge=0, le=1, description="share of the questions")
 
+    @field_validator("headers", mode="before")
+    @classmethod
+    def _names_from_the_environment(cls, headers: object) -> object:
+        """RAGENTS_OBSERVABILITY__OTLP__HEADERS__X_API_KEY: variables have no dashes, and headers no underscores."""
+        return {str(k).replace("_", "-"): v for k, v in headers.items()} if isinstance(headers, dict) else headers
+
     @field_validator("endpoint")
     @classmethod
     def _whole_address(cls, endpoint: str | None) -> str | None:
@@ -68,6 +74,12 @@ class ObservabilityConfig(Config):
     export_timeout_s: float = Field(default=5.0, gt=0, le=60, description="of one request with spans")
     otlp: OtlpConfig = Field(default_factory=OtlpConfig)
     opik: OpikConfig = Field(default_factory=OpikConfig)
+
+    @field_validator("trace_content", mode="before")
+    @classmethod
+    def _off_in_yaml(cls, content: object) -> object:
+        """YAML reads a bare `off` as false."""
+        return "off" if content is False else content
 
     @model_validator(mode="after")
     def _a_hash_key_is_long(self) -> Self:

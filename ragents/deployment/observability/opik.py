@@ -11,12 +11,9 @@ from typing import Any
 from uuid import UUID
 
 import httpx
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.trace import StatusCode
 
 from ragents.deployment.observability.config import OpikConfig
-from ragents.tracing import INPUT, OUTPUT, QUESTION_ID, id_within
+from ragents.tracing import INPUT, OUTPUT, RecordedSpan
 
 Attributes = Mapping[str, Any]
 TRACES, SPANS, SCORES, SEARCH = (
@@ -36,37 +33,36 @@ def opik_headers(config: OpikConfig) -> dict[str, str]:
     return {**key, "Comet-Workspace": config.workspace}
 
 
-class OpikExporter(SpanExporter):
-    """Called by one thread, with batches. Spans that belong to no question are none of Opik's."""
+class OpikExporter:
+    """Spans that belong to no question are none of Opik's."""
 
     def __init__(self, config: OpikConfig, *, timeout_s: float) -> None:
         self._project = config.project
         self._http = httpx.Client(base_url=config.address or "", headers=opik_headers(config), timeout=timeout_s)
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+    def export(self, spans: Sequence[RecordedSpan]) -> bool:
         """Both kinds of a batch in a request each. Ids are given here, so that a repeated one would change nothing."""
         traces, steps = list[dict[str, Any]](), list[dict[str, Any]]()
         for span in spans:
-            own = (span.attributes or {}).get(QUESTION_ID)
-            if span.context is None or own is None:
+            if span.question is None:
                 continue
-            question = UUID(str(own))
-            if id_within(question, span.context.span_id) == question:
+            question = question_id(*span.question)
+            if span.question[1] == span.context.span_id:
                 traces.append(trace_of(span, question, project=self._project))
             else:
                 steps.append(span_of(span, question, project=self._project))
         for path, name, items in ((TRACES, "traces", traces), (SPANS, "spans", steps)):
             if items and not self._http.post(path, json={name: items}).is_success:
-                return SpanExportResult.FAILURE
-        return SpanExportResult.SUCCESS
+                return False
+        return True
 
-    def shutdown(self) -> None:
+    def close(self) -> None:
         self._http.close()
 
 
-def trace_of(span: ReadableSpan, question: UUID, *, project: str) -> dict[str, Any]:
+def trace_of(span: RecordedSpan, question: UUID, *, project: str) -> dict[str, Any]:
     """Opik's TraceWrite, of a question's own span."""
-    told = span.attributes or {}
+    told = span.attributes
     return {
         **_common(span, told, project),
         "id": str(question),
@@ -75,10 +71,9 @@ def trace_of(span: ReadableSpan, question: UUID, *, project: str) -> dict[str, A
     }
 
 
-def span_of(span: ReadableSpan, question: UUID, *, project: str) -> dict[str, Any]:
+def span_of(span: RecordedSpan, question: UUID, *, project: str) -> dict[str, Any]:
     """Opik's SpanWrite. A span whose parent is the question's own stands at the top of Opik's tree."""
-    assert span.context is not None
-    told = span.attributes or {}
+    told = span.attributes
     parent = id_within(question, span.parent.span_id) if span.parent else question
     given = {
         "parent_span_id": None if parent == question else str(parent),
@@ -96,7 +91,7 @@ def span_of(span: ReadableSpan, question: UUID, *, project: str) -> dict[str, An
     }
 
 
-def _common(span: ReadableSpan, told: Attributes, project: str) -> dict[str, Any]:
+def _common(span: RecordedSpan, told: Attributes, project: str) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "project_name": project,
         "name": span.name,
@@ -104,11 +99,11 @@ def _common(span: ReadableSpan, told: Attributes, project: str) -> dict[str, Any
         "end_time": _time(span.end_time),
         "input": _content(told, INPUT),
         "output": _content(told, OUTPUT),
-        "metadata": {_short(key): value for key, value in told.items() if key not in (INPUT, OUTPUT, QUESTION_ID)},
+        "metadata": {_short(key): value for key, value in told.items() if key not in (INPUT, OUTPUT)},
         "last_updated_at": _time(span.end_time),
         "source": SOURCE,
     }
-    if span.status.status_code is StatusCode.ERROR:
+    if span.failed:
         kind = str(told.get("error.type", "error"))
         shown["error_info"] = {"exception_type": kind, "traceback": "not kept: see the log under the request id"}
     return {name: value for name, value in shown.items() if value is not None}
@@ -140,3 +135,22 @@ def _short(key: str) -> str:
 
 def _time(nanoseconds: int | None) -> str | None:
     return None if nanoseconds is None else datetime.fromtimestamp(nanoseconds / 1e9, UTC).isoformat()
+
+
+def question_id(start_ns: int, span_id: int) -> UUID:
+    """A UUIDv7 that holds when a question's span began and the span's own id.
+
+    So the id of any span of the question can be made of this one and that span's id (`id_within`), with no table.
+    """
+    return uuid7(start_ns // 1_000_000, span_id)
+
+
+def id_within(question: UUID, span_id: int) -> UUID:
+    """A UUIDv7 for a span of `question`, whose own span's id gives `question` again."""
+    return uuid7(question.int >> 80, span_id)
+
+
+def uuid7(milliseconds: int, low: int) -> UUID:
+    """RFC 9562: 48 bits of time, then 74 that are free, of which `low` takes the last 64."""
+    free_a, free_b = low >> 62, low & ((1 << 62) - 1)
+    return UUID(int=(milliseconds & ((1 << 48) - 1)) << 80 | 7 << 76 | free_a << 64 | 2 << 62 | free_b)

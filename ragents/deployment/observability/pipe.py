@@ -3,115 +3,150 @@
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
-from opentelemetry.context import Context
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
+from ragents.tracing import RecordedSpan
 
 log = logging.getLogger(__name__)
 
 Reason = Literal["queue_full", "export_failed", "closed"]
 OnDrop = Callable[[str, Reason, int], None]
-"""Destination, reason, number of spans."""
-EVERY_MS = 1_000.0
+"""Destination, reason, number of spans. Called by the pipe's own thread, and by whoever closes it."""
+EVERY_S = 1.0
 BATCH_SPANS = 256
 CLOSE_S = 2.0
 SAY_EVERY_S = 60.0
+ALL_TRACES = (1 << 64) - 1
+"""OpenTelemetry's ratio sampling looks at the last 64 bits of a trace's id, and so agrees over all services."""
 
 
-class Pipe(SpanProcessor):
-    """OpenTelemetry's batching, within bounds that hold while the destination hangs.
+class Exporter(Protocol):
+    """One destination. Called by one thread; whatever it raises is a batch that did not arrive."""
 
-    `max_spans` wait or are on their way at most. `sample_rate` is of whole traces, within what the provider samples.
+    def export(self, spans: Sequence[RecordedSpan]) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+class Pipe:
+    """`max_spans` wait at most, and one batch is on its way. When it is full, whole questions are left out: one that
+    has begun goes on to a pipe that is full with a gap.
+
+    `sample_rate` is of whole traces; with `follows_caller` a caller's own decision comes first.
     """
 
     def __init__(
-        self, name: str, exporter: SpanExporter, *, max_spans: int, sample_rate: float, on_drop: OnDrop
+        self,
+        name: str,
+        exporter: Exporter,
+        *,
+        max_spans: int,
+        sample_rate: float,
+        on_drop: OnDrop,
+        follows_caller: bool = True,
     ) -> None:
-        self._name, self._max_spans, self._on_drop = name, max_spans, on_drop
-        self._bound = TraceIdRatioBased.get_bound_for_rate(sample_rate)
-        self._waiting = 0
-        self._lock = threading.Lock()
-        self._exporter = _Counted(name, exporter, self._left, on_drop)
-        self._batches = BatchSpanProcessor(
-            self._exporter,
-            max_queue_size=max_spans,
-            schedule_delay_millis=EVERY_MS,
-            max_export_batch_size=min(BATCH_SPANS, max_spans),
-        )
-
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Nothing: spans are read when they have ended."""
-
-    def on_end(self, span: ReadableSpan) -> None:
-        context = span.context
-        if context is None or context.trace_id & TraceIdRatioBased.TRACE_ID_LIMIT >= self._bound:
-            return
-        with self._lock:
-            full = self._waiting >= self._max_spans
-            self._waiting += not full
-        if full:
-            self._on_drop(self._name, "queue_full", 1)
-        else:
-            self._batches.on_end(span)
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        return self._batches.force_flush(timeout_millis)
-
-    def shutdown(self) -> None:
-        """Sends what waits, for CLOSE_S at most; the rest is lost and counted."""
-        closing = threading.Thread(target=self._batches.shutdown, name=f"close-{self._name}", daemon=True)
-        closing.start()
-        closing.join(CLOSE_S)
-        self._exporter.close()  # from here on a batch is only counted
-        if closing.is_alive():
-            with self._lock:
-                lost, self._waiting = self._waiting, 0
-            self._on_drop(self._name, "closed", lost)
-
-    def _left(self, spans: int) -> None:
-        with self._lock:
-            self._waiting = max(0, self._waiting - spans)
-
-
-class _Counted(SpanExporter):
-    """Says what did not arrive, and says it once a minute."""
-
-    def __init__(self, name: str, inner: SpanExporter, left: Callable[[int], None], on_drop: OnDrop) -> None:
-        self._name, self._inner, self._left, self._on_drop = name, inner, left, on_drop
-        self._closed = False
+        self.name, self._exporter, self._max_spans, self._on_drop = name, exporter, max_spans, on_drop
+        self._bound, self._follows = round(sample_rate * (ALL_TRACES + 1)), follows_caller
+        self._queue: deque[RecordedSpan] = deque()
+        self._unsaid = self._under_way = 0
+        self._counting = threading.Lock()
+        self._stop, self._over = threading.Event(), False
         self._lost, self._say_at = 0, 0.0
+        self._thread = threading.Thread(target=self._run, name=f"spans-to-{name}", daemon=True)
+        self._thread.start()
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        if self._closed:  # what still waited has been counted
-            return SpanExportResult.FAILURE
-        try:
-            result, why = self._inner.export(spans), "it did not take them"
-        except Exception as error:  # a library's own; the thread that exports must go on
-            result, why = SpanExportResult.FAILURE, type(error).__name__
-        if self._closed:
-            return result
-        self._left(len(spans))
-        if result is not SpanExportResult.SUCCESS:
-            self._on_drop(self._name, "export_failed", len(spans))
-            self._say(len(spans), why)
-        return result
+    def wants(self, trace_id: int, *, forced: bool) -> bool:
+        return (forced and self._follows) or trace_id & ALL_TRACES < self._bound
 
-    def close(self) -> None:
-        self._closed = True
+    @property
+    def full(self) -> bool:
+        return len(self._queue) >= self._max_spans
 
-    def shutdown(self) -> None:
-        self._inner.shutdown()
+    def put(self, span: RecordedSpan) -> None:
+        """Never waits. Callers are on the event loop, and now and then a thread: a span too many does no harm."""
+        if len(self._queue) >= self._max_spans:
+            self.lost(1)
+        else:
+            self._queue.append(span)
 
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        return self._inner.force_flush(timeout_millis)
+    def lost(self, spans: int) -> None:
+        """Counted now, told to `on_drop` by the pipe's thread: a metric costs more than a span."""
+        with self._counting:
+            self._unsaid += spans
+
+    def close(self, timeout_s: float = CLOSE_S) -> None:
+        """Sends what waits, for `timeout_s` at most; the rest is lost and counted."""
+        self._stop.set()
+        self._thread.join(timeout_s)
+        self._over = True  # from here on the thread, if it is in a request still, tells nothing
+        self._tell_unsaid()
+        if left := len(self._queue) + self._under_way:
+            self._queue.clear()
+            self._on_drop(self.name, "closed", left)
+
+    def _run(self) -> None:
+        while not self._stop.wait(EVERY_S):
+            self._send_all()
+        self._send_all()
+        self._exporter.close()
+
+    def _send_all(self) -> None:
+        while self._queue and not self._over:
+            batch = [self._queue.popleft() for _ in range(min(BATCH_SPANS, len(self._queue)))]
+            self._under_way = len(batch)
+            try:
+                taken, why = self._exporter.export(batch), "it did not take them"
+            except Exception as error:  # a library's own; this thread must go on
+                taken, why = False, type(error).__name__
+            if self._over:
+                return
+            self._under_way = 0
+            if not taken:
+                self._on_drop(self.name, "export_failed", len(batch))
+                self._say(len(batch), why)
+            self._tell_unsaid()
+        self._tell_unsaid()
+
+    def _tell_unsaid(self) -> None:
+        with self._counting:
+            unsaid, self._unsaid = self._unsaid, 0
+        if unsaid:
+            self._on_drop(self.name, "queue_full", unsaid)
 
     def _say(self, spans: int, why: str) -> None:
         self._lost += spans
         if time.monotonic() >= self._say_at:
             self._say_at = time.monotonic() + SAY_EVERY_S
-            log.warning("%s: %d spans could not be delivered (%s); answers do not wait", self._name, self._lost, why)
+            log.warning("%s: %d spans could not be delivered (%s); answers do not wait", self.name, self._lost, why)
             self._lost = 0
+
+
+class Pipes:
+    """The Recorder of a process."""
+
+    def __init__(self, pipes: Sequence[Pipe]) -> None:
+        self._pipes = tuple(pipes)
+
+    def takes(self, trace_id: int, *, forced: bool) -> bool:
+        """False as well when no pipe that wants the question has room: then it costs nothing, and none is half told."""
+        wanting = [pipe for pipe in self._pipes if pipe.wants(trace_id, forced=forced)]
+        if any(not pipe.full for pipe in wanting):
+            return True
+        for pipe in wanting:
+            pipe.lost(1)
+        return False
+
+    def ended(self, span: RecordedSpan) -> None:
+        for pipe in self._pipes:
+            if pipe.wants(span.context.trace_id, forced=span.forced):
+                pipe.put(span)
+
+    def close(self) -> None:
+        """All at once: the bound of one is the bound of all."""
+        closing = [threading.Thread(target=pipe.close, daemon=True) for pipe in self._pipes]
+        for each in closing:
+            each.start()
+        for each in closing:
+            each.join()

@@ -3,9 +3,11 @@
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import REGISTRY
 
 from benchmarks.mock_llm import MockLLM, open_mock_llm
@@ -14,6 +16,7 @@ from ragents import tracing
 from ragents.config import load_settings
 from ragents.deployment.config import ServiceConfig
 from ragents.deployment.observability.config import ObservabilityConfig
+from ragents.deployment.observability.opik import id_within, uuid7
 from ragents.deployment.observability.pipe import CLOSE_S
 from ragents.deployment.observability.tracing import open_tracing
 from ragents.deployment.schemas import BatchRequest, QueryRequest
@@ -97,6 +100,18 @@ def test_addresses_are_completed_and_opik_is_off_until_it_has_one() -> None:
     assert hosted.opik.address == "https://www.comet.com/opik/api"
 
 
+def test_keys_come_from_the_environment_and_a_bare_off_is_a_word() -> None:
+    environ = {
+        "RAGENTS_OBSERVABILITY__OTLP__HEADERS__X_API_KEY": "secret",
+        "RAGENTS_OBSERVABILITY__TRACE_CONTENT": "off",
+    }
+    config = load_settings(ServiceConfig, path=Path("configuration.yaml"), environ=environ).observability
+    assert config.otlp.headers["x-api-key"].get_secret_value() == "secret"
+    assert "secret" not in repr(config)
+    assert config.trace_content == "off"
+    assert config == config.model_validate(config.model_dump())
+
+
 async def test_without_an_address_no_span_is_made_and_no_thread_started() -> None:
     threads = threading.active_count()
     async with open_tracing(ObservabilityConfig(), service="ragents"):
@@ -167,6 +182,22 @@ async def test_the_callers_trace_goes_on_to_the_model(receiver: Receiver, mock: 
     assert {each.trace_id for each in spans} == {caller}
     (call,) = [each for each in spans if each.name == "chat mock"]
     assert mock.seen.headers[0]["traceparent"].split("-")[1:3] == [caller, call.span_id]
+
+
+async def test_spans_of_another_library_join_and_its_spans_are_joined(receiver: Receiver) -> None:
+    theirs = TracerProvider().get_tracer("a user's tool")
+    config = ObservabilityConfig.model_validate({"otlp": {"endpoint": receiver.url}})
+    async with open_tracing(config, service="ragents"):
+        with (
+            tracing.question("question react"),
+            tracing.span("execute_tool mine") as ours,
+            theirs.start_as_current_span("theirs") as inner,
+            tracing.span("beneath"),
+        ):
+            assert inner.is_recording()
+            assert inner.parent == ours.get_span_context()
+    beneath = next(each for each in receiver.spans() if each.name == "beneath")
+    assert beneath.parent_id == f"{inner.get_span_context().span_id:016x}"
 
 
 async def test_a_caller_who_is_not_sampled_is_not_traced_and_the_model_is_told_so(
@@ -285,8 +316,8 @@ async def test_a_destination_that_hangs_slows_nothing_and_what_it_misses_is_coun
         closing = time.monotonic()
     assert time.monotonic() - closing < CLOSE_S + 3
     lost = {reason: dropped("otlp", reason) - count for reason, count in before.items()}
-    assert lost["queue_full"] > 0
-    assert lost["queue_full"] + lost["closed"] + lost["export_failed"] == 10 * 10
+    assert 0 < lost["queue_full"] < 10  # whole questions, not begun
+    assert lost["closed"] >= 20
 
 
 async def test_a_destination_that_is_gone_is_counted(receiver: Receiver, mock: MockLLM) -> None:
@@ -300,9 +331,9 @@ async def test_a_destination_that_is_gone_is_counted(receiver: Receiver, mock: M
 
 def test_a_spans_id_within_a_question_is_a_uuid_of_version_7_that_holds_both() -> None:
     for span_id in (1, 0xFEDCBA9876543210, 2**64 - 1):
-        question = tracing._uuid7(1_790_000_000_000, span_id)
+        question = uuid7(1_790_000_000_000, span_id)
         assert question.version == 7
         assert question.variant == "specified in RFC 4122"
-        assert tracing.id_within(question, span_id) == question
-        assert tracing.id_within(question, span_id ^ 1) != question
+        assert id_within(question, span_id) == question
+        assert id_within(question, span_id ^ 1) != question
         assert question.int >> 80 == 1_790_000_000_000
