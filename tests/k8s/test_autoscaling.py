@@ -21,8 +21,9 @@ from tests.k8s.manifests import K8S, containers, kustomize, load, named, quantit
 SEEDS = range(3)
 STEP_AT = 600
 IDLE_BYTES_BASE, IDLE_BYTES_WORKER = 110e6, 480e6
-"""Resident memory measured on 2026-11-21 (Python 3.11, onnxruntime, fp32): 502 MB with one worker, 1,063 MB with two,
-of which the listening process has 102; rounded up. The sum of RSS, so that shared pages count more than once.
+"""Resident memory measured on 2026-11-21 (Python 3.11, onnxruntime, fp32): 502 MB with one worker, 889 with two,
+1,063 with two that had to build the encoder's graph, of which the listening process has 102; rounded up. The sum of
+RSS, so that shared pages count more than once.
 """
 
 COMMON = {
