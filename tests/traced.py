@@ -63,13 +63,11 @@ async def open_traced(receiver: Receiver, mock: MockLLM, **observability: Any) -
             for uri, text in TEXTS.items():
                 await add_document(app.engine, uri, [text], principal=Principal(tenant))
         metrics = get_metrics()
-        metrics.caches._seen.clear()  # of another app's cache
         questions = Questions(app, metrics)
         try:
             yield Traced(app, questions)
         finally:
             await questions.runs.close()
-            metrics._seen.clear()
 
 
 def items_of(receiver: Receiver, kind: str) -> list[dict[str, Any]]:
