@@ -14,7 +14,9 @@ log = logging.getLogger(__name__)
 Reason = Literal["queue_full", "export_failed", "closed"]
 OnDrop = Callable[[str, Reason, int], None]
 """Destination, reason, number of spans. Called by the pipe's own thread, and by whoever closes it."""
-EVERY_S = 1.0
+EVERY_S, LONGEST_PAUSE_S = 1.0, 30.0
+"""How often what waits is sent. After a request that failed the pause is doubled: packing spans for a destination that
+hangs took most of the CPU time that tracing cost (2026-11-21)."""
 BATCH_SPANS = 256
 CLOSE_S = 2.0
 SAY_EVERY_S = 60.0
@@ -87,12 +89,14 @@ class Pipe:
             self._on_drop(self.name, "closed", left)
 
     def _run(self) -> None:
-        while not self._stop.wait(EVERY_S):
-            self._send_all()
+        pause_s = EVERY_S
+        while not self._stop.wait(pause_s):
+            pause_s = EVERY_S if self._send_all() else min(2 * pause_s, LONGEST_PAUSE_S)
         self._send_all()
         self._exporter.close()
 
-    def _send_all(self) -> None:
+    def _send_all(self) -> bool:
+        """Whether everything arrived; a batch that did not is the last for now, and what waits waits on."""
         while self._queue and not self._over:
             batch = [self._queue.popleft() for _ in range(min(BATCH_SPANS, len(self._queue)))]
             self._under_way = len(batch)
@@ -101,13 +105,16 @@ class Pipe:
             except Exception as error:  # a library's own; this thread must go on
                 taken, why = False, type(error).__name__
             if self._over:
-                return
+                return False
             self._under_way = 0
             if not taken:
                 self._on_drop(self.name, "export_failed", len(batch))
                 self._say(len(batch), why)
             self._tell_unsaid()
+            if not taken:
+                return False
         self._tell_unsaid()
+        return True
 
     def _tell_unsaid(self) -> None:
         with self._counting:

@@ -1,5 +1,6 @@
 """What leaves the process about a question, for each agent, and what does not; and that no answer waits for it."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -327,6 +328,20 @@ async def test_a_destination_that_is_gone_is_counted(receiver: Receiver, mock: M
     async with open_traced(receiver, mock, opik={"url": receiver.url}) as traced:
         await traced.ask()
     assert dropped("opik", "export_failed") - before == 10
+
+
+async def test_a_destination_that_comes_back_gets_what_comes_after(receiver: Receiver, mock: MockLLM) -> None:
+    mock.play(*SCRIPTS["simple"])
+    receiver.answer = lambda _: (400, b"{}")
+    async with open_traced(receiver, mock, opik={"url": receiver.url}) as traced:
+        await traced.ask(request_id="lost")
+        await asyncio.to_thread(receiver.wait_for, lambda: receiver.requests)
+        receiver.requests.clear()
+        receiver.answer = lambda _: (200, b"{}")
+        await traced.ask("And now?", request_id="kept")
+        await asyncio.to_thread(receiver.wait_for, lambda: items_of(receiver, "spans"))
+    (trace,) = items_of(receiver, "traces")
+    assert trace["metadata"]["request_id"] == "kept"
 
 
 def test_a_spans_id_within_a_question_is_a_uuid_of_version_7_that_holds_both() -> None:
