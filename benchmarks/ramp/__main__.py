@@ -30,6 +30,7 @@ THINK_S = float(os.environ.get("LOAD_THINK_S", "10"))
 DOCUMENTS = 100
 RESULTS = ROOT / "benchmarks" / "results"
 LOOK_S = 0.25
+ASKED_FOR_LAYERS = 4
 QUIET = {"steps": [{"content": ANSWER}], "first_token_s": FIRST_TOKEN_S, "between_tokens_s": BETWEEN_TOKENS_S}
 
 
@@ -131,7 +132,7 @@ async def measure(locust: str) -> dict[str, Any]:
 
 async def watch(cluster: Cluster, users: "subprocess.Popen[bytes]", file: Path) -> dict[str, dict[str, Any]]:
     """Brings the faults about as their stages come; per stage the servers' memory and the caches' counts."""
-    http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
+    http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5))
     found: dict[str, dict[str, Any]] = {}
     by_name = {stage.name: stage for stage in STAGES}
     now, before = STAGES[0], await layers(http, cluster)
@@ -154,7 +155,18 @@ async def watch(cluster: Cluster, users: "subprocess.Popen[bytes]", file: Path) 
 
 
 async def layers(http: aiohttp.ClientSession, cluster: Cluster) -> dict[str, tuple[int, int]]:
-    """(hits, misses) of each layer so far, over all servers; what cannot be told is left out."""
+    """(hits, misses) of each layer so far, over all servers; what cannot be told is left out.
+
+    Asked several times: a server that is late in asking Redis tells of a layer as if it had just begun.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    for _ in range(ASKED_FOR_LAYERS):
+        for name, each in (await _layers(http, cluster)).items():
+            found[name] = max(found.get(name, (0, 0)), each, key=sum)
+    return found
+
+
+async def _layers(http: aiohttp.ClientSession, cluster: Cluster) -> dict[str, tuple[int, int]]:
     headers = {"X-API-Key": cluster.keys["admin"]}
     try:
         async with http.get(f"{cluster.url}/cache/stats", headers=headers) as response:
