@@ -192,6 +192,7 @@ def rates(before: Mapping[str, tuple[int, int]], after: Mapping[str, tuple[int, 
 def row(stage: Stage, seen: Mapping[str, Any], watched: Mapping[str, Any]) -> dict[str, Any]:
     ordered = sorted(seen["latencies_ms"])
     outcomes = dict(seen["outcomes"])
+    refused = {kind: outcomes.pop(kind) for kind in list(outcomes) if kind.startswith("429")}
 
     def at(share: float) -> int | None:
         return round(ordered[min(len(ordered) - 1, int(len(ordered) * share))]) if ordered else None
@@ -205,7 +206,8 @@ def row(stage: Stage, seen: Mapping[str, Any], watched: Mapping[str, Any]) -> di
         "p50_ms": at(0.5),
         "p95_ms": at(0.95),
         "p99_ms": at(0.99),
-        "told_to_wait": outcomes.pop("429", 0),
+        "told_to_wait": sum(refused.values()),
+        "told_to_wait_by": refused,
         "errors": {kind: count for kind, count in outcomes.items() if kind != "200"},
         **watched,
     }
