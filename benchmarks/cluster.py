@@ -23,7 +23,7 @@ import psutil
 import yaml
 
 from benchmarks.processes import cpu_ms
-from benchmarks.query import Process, process
+from benchmarks.servers import Process, process
 from benchmarks.start import free_port
 from ragents import ingestion
 from ragents.config import data_home

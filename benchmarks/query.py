@@ -19,7 +19,6 @@ import yaml
 
 from benchmarks.ingest import texts_of
 from benchmarks.load import ask
-from benchmarks.query_peer import TABLE
 from benchmarks.servers import BENTOML, Process, process
 from ragents import ingestion
 from ragents.deployment.app import APP_ROLE, migrate_all
@@ -144,6 +143,8 @@ async def loaded(home: Path, folder: Path) -> AsyncIterator[str]:
     """A Postgres with the documents twice: as ours stores them, and in the peer's table with the same vectors."""
     from langchain_core.embeddings import DeterministicFakeEmbedding
     from langchain_postgres import PGEngine, PGVectorStore
+
+    from benchmarks.query_peer import TABLE
 
     with (folder / "corpus.jsonl").open("rb") as lines:
         records = list(islice(lines, DOCUMENTS))
