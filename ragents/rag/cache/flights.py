@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from ragents.rag.cache.patience import patient_for
+from ragents.rag.cache.patience import current_patience, patient_apart_for
 from ragents.rag.cache.types import CacheBackend
 
 Result = TypeVar("Result")
@@ -32,6 +32,7 @@ class Flights(Generic[Result]):
         self._backend = backend
         self._timeout_s = timeout_s
         self._here: dict[str, Flight[Result]] = {}
+        self._giving: set[asyncio.Task[None]] = set()
         self.joined = 0
         """how often another's result was taken, in this process"""
 
@@ -60,6 +61,9 @@ class Flights(Generic[Result]):
 
     @asynccontextmanager
     async def _alone_everywhere(self, name: str, wait_s: float) -> AsyncIterator[bool]:
+        if current_patience(self._timeout_s).late:  # a backend that does not answer: it would cost the same time again
+            yield True
+            return
         owner = uuid.uuid4().hex
         if not await self._take(name, owner):
             await self._wait(name, owner, wait_s)
@@ -91,9 +95,18 @@ class Flights(Generic[Result]):
 
     async def _take(self, name: str, owner: str) -> bool:
         """With a patience of its own: a request that has spent its own must not pass for one that holds the name."""
-        with patient_for(self._timeout_s):
+        with patient_apart_for(self._timeout_s):
             return await self._backend.take(name, owner, LEASE_S)
 
     async def _give(self, name: str, owner: str) -> None:
-        with patient_for(self._timeout_s):
+        """Nobody waits for a backend that has been late before: what is not given back ends with its lease."""
+        if not current_patience(self._timeout_s).late:
+            await self._given(name, owner)
+            return
+        task = asyncio.create_task(self._given(name, owner))
+        self._giving.add(task)
+        task.add_done_callback(self._giving.discard)
+
+    async def _given(self, name: str, owner: str) -> None:
+        with patient_apart_for(self._timeout_s):
             await self._backend.give(name, owner)

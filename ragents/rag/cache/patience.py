@@ -9,9 +9,13 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Patience:
-    """`left_s` is shared by the tasks of a request: a copy of the context holds the same object."""
+    """`left_s` is shared by the tasks of a request: a copy of the context holds the same object.
+
+    `late`: a call of this request had no answer in time.
+    """
 
     left_s: float
+    late: bool = False
 
     @contextmanager
     def spending(self) -> Iterator[None]:
@@ -33,6 +37,17 @@ def patient_for(seconds: float) -> Iterator[None]:
         yield
     finally:
         _CURRENT.reset(token)
+
+
+@contextmanager
+def patient_apart_for(seconds: float) -> Iterator[None]:
+    """The look-ups inside have `seconds` of their own, whatever the request has spent; a late answer is told to it."""
+    outer = _CURRENT.get()
+    with patient_for(seconds):
+        yield
+        inner = current_patience(seconds)
+    if outer is not None and inner.late:
+        outer.late = True
 
 
 def current_patience(otherwise_s: float) -> Patience:

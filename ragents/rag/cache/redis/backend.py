@@ -173,6 +173,7 @@ class RedisCache:
             with patience.spending():
                 answer = await _within(wait_s, call)
         except (RedisError, OSError, TimeoutError) as error:
+            patience.late = patience.late or isinstance(error, TimeoutError)
             if "OOM" in str(error):  # from within a script it comes as any error of it
                 self._note_refusal()
             elif not isinstance(error, TimeoutError) or self._silent_for_long():
@@ -204,6 +205,8 @@ class RedisCache:
             await asyncio.sleep(self._retry_s)
             try:
                 async with asyncio.timeout(self._timeout_s):
+                    # Those of before the outage are dead, and would look like another one.
+                    await self._client.connection_pool.disconnect(inuse_connections=False)
                     await self._client.ping()
             except (RedisError, OSError, TimeoutError):
                 continue

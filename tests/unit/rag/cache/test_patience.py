@@ -12,6 +12,7 @@ from ragents.errors import BackendUnavailable, ConfigError
 from ragents.rag.cache import CacheConfig, CacheScope, get_cache
 from ragents.rag.cache.patience import patient_for
 from ragents.rag.types import RAGResponse
+from tests.redis_server import RedisServer
 
 
 @pytest.fixture
@@ -21,6 +22,15 @@ def silent(tmp_path: Path) -> Iterator[str]:
         listener.bind(str(tmp_path / "s"))
         listener.listen(64)
         yield f"unix://{tmp_path / 's'}"
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """One that a test may kill."""
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
 
 
 async def test_a_silent_redis_costs_a_request_its_patience_and_no_more(silent: str) -> None:
@@ -41,6 +51,46 @@ async def test_the_tasks_of_a_request_share_its_patience(silent: str) -> None:
         for _ in range(3):
             await asyncio.gather(*(cache.get_answer(str(n), scope=CacheScope()) for n in range(5)))
     assert time.monotonic() - began < 0.5
+    await cache.close()
+
+
+async def test_a_question_that_found_redis_silent_does_not_wait_for_it_again_to_be_answered_alone(silent: str) -> None:
+    cache = get_cache(CacheConfig.model_validate({"backend": "redis", "redis_url": silent, "timeout_s": 0.25}))
+    began = time.monotonic()
+    with patient_for(0.25):
+        assert await cache.get_answer("q", scope=CacheScope()) is None
+        async with cache.alone("q", scope=CacheScope(), wait_s=5) as flight:
+            assert flight.first
+            await cache.cache_answer("q", RAGResponse("q"), scope=CacheScope())
+    assert time.monotonic() - began < 0.45
+    await cache.close()
+
+
+async def test_a_redis_that_falls_silent_meanwhile_is_waited_for_once(silent: str) -> None:
+    """The first that waits is the taking of the name; nobody waits for its giving back."""
+    cache = get_cache(CacheConfig.model_validate({"backend": "redis", "redis_url": silent, "timeout_s": 0.25}))
+    began = time.monotonic()
+    with patient_for(0.25):
+        async with cache.alone("q", scope=CacheScope(), wait_s=5) as flight:
+            assert flight.first
+    assert time.monotonic() - began < 0.45
+    await cache.close()
+
+
+async def test_after_an_outage_connections_of_before_it_are_not_taken_for_another(own_redis: RedisServer) -> None:
+    config = {"backend": "redis", "redis_url": own_redis.url, "retry_s": 0.05, "timeout_s": 0.5}
+    cache = get_cache(CacheConfig.model_validate(config))
+    await asyncio.gather(*(cache.cache_answer(str(n), RAGResponse(str(n)), scope=CacheScope()) for n in range(8)))
+    await asyncio.to_thread(own_redis.kill)
+    assert await cache.get_answer("0", scope=CacheScope()) is None
+    assert "away" in str(cache.state)
+    await asyncio.to_thread(own_redis.start)
+    async with asyncio.timeout(20):
+        while cache.state is not None:
+            await asyncio.sleep(0.02)
+    for n in range(8):
+        await cache.get_answer(str(n), scope=CacheScope())
+        assert cache.state is None
     await cache.close()
 
 
