@@ -72,9 +72,13 @@ class Questions:
         """What runs and what waits, for the metrics."""
         self._metrics.admission(self._admission.in_flight, self._admission.depth())
 
-    async def query(self, request: QueryRequest, *, history: Sequence[BaseMessage] = ()) -> QueryResponse:
-        """`history`: what a client that keeps its conversations itself says was said before."""
-        answer, fields = await self._ask(request, collection=request.collection, top_k=request.top_k, history=history)
+    async def query(
+        self, request: QueryRequest, *, history: Sequence[BaseMessage] = (), item: int | None = None
+    ) -> QueryResponse:
+        """`history`: what a client that keeps its conversations itself says was said before. `item`: of a batch."""
+        answer, fields = await self._ask(
+            request, collection=request.collection, top_k=request.top_k, history=history, item=item
+        )
         return QueryResponse(**fields, cached=answer.response.cached)
 
     async def table_query(self, request: TableQueryRequest) -> TableQueryResponse:
@@ -141,7 +145,7 @@ class Questions:
 
     async def _item(self, number: int, value: Mapping[str, Any]) -> QueryResponse | ErrorOut:
         try:
-            return await self.query(parse_value(QueryRequest, value, prefix=f"requests.{number}"))
+            return await self.query(parse_value(QueryRequest, value, prefix=f"requests.{number}"), item=number)
         except RAGentsError as error:
             message = str(error) if status_of(error) != 500 else "an unexpected error"
             return ErrorOut(error=message, code=error.code, retry_after_s=retry_after(error))
@@ -154,9 +158,11 @@ class Questions:
         top_k: int | None,
         history: Sequence[BaseMessage] = (),
         speech: Speech | None = None,
+        item: int | None = None,
     ) -> tuple[AgentAnswer, dict[str, Any]]:
         self._check_length(request.query)
         context = current_request()
+        key = context.idempotency_key
         turn = Turn(
             principal=context.principal,
             collection=collection,
@@ -164,7 +170,7 @@ class Questions:
             filters=request.filters or {},
             max_tokens=request.max_tokens,
             use_cache=request.use_cache,
-            id=context.idempotency_key or str(uuid.uuid4()),
+            id=str(uuid.uuid4()) if key is None else key if item is None else f"{key}/{item}",
             history=tuple(history),
         )
 

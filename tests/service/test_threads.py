@@ -36,6 +36,14 @@ async def test_a_bad_idempotency_key_is_refused(client: httpx.AsyncClient) -> No
     assert "Idempotency-Key" in response.json()["error"]
 
 
+async def test_the_key_of_a_batch_is_another_for_each_item(client: httpx.AsyncClient) -> None:
+    asked = [{"query": q, "thread_id": "of-a-batch"} for q in ("Where does batching sit?", "Where does the cat sleep?")]
+    for _ in range(2):
+        response = await client.post("/query/batch", json={"requests": asked}, headers={"Idempotency-Key": "b1"})
+        assert [item.get("code") for item in response.json()["results"]] == [None, None]
+    assert len((await client.get("/threads/of-a-batch")).json()["messages"]) == 4
+
+
 async def test_a_key_of_another_question_is_refused_and_answers_its_own(client: httpx.AsyncClient) -> None:
     first = (await ask(client, "Where does batching sit?", key="k1", thread_id="reused")).json()
     other = await ask(client, "Where does the cat sleep?", key="k1", thread_id="reused")

@@ -17,6 +17,8 @@ from ragents.principal import Principal, Role
 
 KEY = re.compile(r"^rag_([0-9a-f]{12})_([A-Za-z0-9_-]{43})$")
 MIN_BOOTSTRAP_CHARACTERS = 16
+PLACEHOLDER = "CHANGE-ME"
+"""What stands for a secret in the examples of deploy/ and k8s/."""
 
 
 class AuthConfig(Config):
@@ -40,6 +42,8 @@ class AuthConfig(Config):
     def _cannot_be_guessed(cls, key: SecretStr | None) -> SecretStr | None:
         if key is not None and len(key.get_secret_value()) < MIN_BOOTSTRAP_CHARACTERS:
             raise ValueError(f"shorter than {MIN_BOOTSTRAP_CHARACTERS} characters; make one with: openssl rand -hex 32")
+        if key is not None and key.get_secret_value().upper().startswith(PLACEHOLDER):
+            raise ValueError("the example's own words, which everybody knows; make one with: openssl rand -hex 32")
         return key
 
 

@@ -26,6 +26,14 @@ class OtlpConfig(Config):
         """RAGENTS_OBSERVABILITY__OTLP__HEADERS__X_API_KEY: variables have no dashes, and headers no underscores."""
         return {str(k).replace("_", "-"): v for k, v in headers.items()} if isinstance(headers, dict) else headers
 
+    @field_validator("headers")
+    @classmethod
+    def _fit_into_a_request(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name, value in headers.items():
+            if not (name.isascii() and name.replace("-", "").isalnum() and _printable(value)):
+                raise ValueError(f"header {name!r} has characters that no header may have (a line break?); correct it")
+        return headers
+
     @field_validator("endpoint")
     @classmethod
     def _whole_address(cls, endpoint: str | None) -> str | None:
@@ -86,6 +94,10 @@ class ObservabilityConfig(Config):
         if self.trace_hash_key is not None and len(self.trace_hash_key.get_secret_value()) < 16:
             raise ValueError("trace_hash_key is shorter than 16 characters: its hashes could be guessed; set another")
         return self
+
+
+def _printable(value: SecretStr) -> bool:
+    return value.get_secret_value().isascii() and value.get_secret_value().isprintable()
 
 
 def _address(url: str, path: str) -> str:

@@ -1,6 +1,7 @@
 """Who is let in, by key and without keys."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -175,9 +176,17 @@ async def test_the_bootstrap_key_is_an_admin_s_and_then_keys_are_needed(keys: Co
         await gate.admit(scope(x_api_key=BOOTSTRAP + "x"))
 
 
-def test_a_bootstrap_key_that_can_be_guessed_is_refused() -> None:
+@pytest.mark.parametrize("key", ["admin", "CHANGE-ME-BOOTSTRAP-KEY", "change-me-change-me-change-me"])
+def test_a_bootstrap_key_that_can_be_guessed_is_refused(key: str) -> None:
     with pytest.raises(ValidationError, match="openssl rand"):
-        AuthConfig(bootstrap_key="admin")  # type: ignore[arg-type]
+        AuthConfig(bootstrap_key=key)  # type: ignore[arg-type]
+
+
+def test_the_bootstrap_key_of_the_examples_is_refused() -> None:
+    lines = Path("deploy/.env.example").read_text("utf-8").splitlines()
+    given = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    with pytest.raises(ValidationError, match="openssl rand"):
+        AuthConfig(bootstrap_key=given["BOOTSTRAP_KEY"])  # type: ignore[arg-type]
 
 
 def test_a_bootstrap_key_of_digits_is_text() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import REGISTRY
+from pydantic import ValidationError
 
 from benchmarks.mock_llm import MockLLM, open_mock_llm
 from benchmarks.mock_llm.types import Step
@@ -111,6 +112,12 @@ def test_keys_come_from_the_environment_and_a_bare_off_is_a_word() -> None:
     assert "secret" not in repr(config)
     assert config.trace_content == "off"
     assert config == config.model_validate(config.model_dump())
+
+
+@pytest.mark.parametrize("headers", [{"X-Api-Key": "a\nb"}, {"X-Api-Key": "k\u00e9y"}, {"X Api": "a"}, {"": "a"}])
+def test_a_header_that_no_request_may_have_is_refused_at_the_start(headers: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match="no header may have"):
+        ObservabilityConfig.model_validate({"otlp": {"endpoint": "http://jaeger:4318", "headers": headers}})
 
 
 async def test_without_an_address_no_span_is_made_and_no_thread_started() -> None:
