@@ -23,7 +23,8 @@ from tests.postgres_server import PostgresServer
 DEPLOY = ROOT / "deploy"
 SCHEMA = json.loads((ROOT / "tests" / "data" / "compose" / "compose-spec.json").read_text())
 TEXT = (DEPLOY / "compose.yaml").read_text()
-EXAMPLE = environment_file((DEPLOY / ".env.example").read_text())
+EXAMPLE = environment_file((DEPLOY / ".env.example").read_text().replace("CHANGE-ME", "CHANGED"))
+"""As a user fills it in: the service refuses the example's own bootstrap key."""
 
 Document = dict[str, Any]
 

@@ -101,10 +101,7 @@ class Pipe:
             batch = [self._queue.popleft() for _ in range(min(BATCH_SPANS, len(self._queue)))]
             self._under_way = len(batch)
             try:
-                taken, why = (
-                    self._exporter.export(batch),
-                    "unreachable, too slow, or refused; the logger `opentelemetry` may say more",
-                )
+                taken, why = self._exporter.export(batch), "unreachable, too slow, or refused"
             except Exception as error:  # a library's own; this thread must go on
                 taken, why = False, type(error).__name__
             if self._over:
