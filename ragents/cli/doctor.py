@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import parse_qs, urlsplit
 
 import typer
 from rich.table import Table
@@ -121,8 +122,17 @@ async def _postgres(config: "ServiceConfig") -> Finding:
         open_store(config.store, dsn=database.dsn, migrate_dsn=database.migrate_dsn) as store,
     ):
         await store.ping()
+        where = _embedded(database.migrate_dsn) if database.embedded and database.migrate_dsn else ""
     kind = "embedded" if database.embedded else "store.dsn"
-    return Finding("postgres", "ok", f"{kind}: reached, pgvector and schema are right")
+    return Finding("postgres", "ok", f"{kind}: reached, pgvector and schema are right{where}")
+
+
+def _embedded(owner: str) -> str:
+    """What pg_dump and psql of the embedded server's own version need, while something keeps it running."""
+    from ragents.embedded.binaries import MAJOR_VERSION, find_install
+
+    host = parse_qs(urlsplit(owner).query)["host"][0]
+    return f"; Postgres {MAJOR_VERSION}, programs in {find_install() / 'bin'}, socket in {host}"
 
 
 async def _try(check: str, attempt: Callable[[], Awaitable[Finding]]) -> Finding:

@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ragents.cli.output import JsonOption, fail, print_json
-from ragents.errors import ConfigError, RAGentsError
+from ragents.errors import ConfigError, InputError, RAGentsError
+from ragents.planning.types import MAX_CHUNKS, MAX_QUESTIONS_PER_DAY, MAX_USERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,13 +21,18 @@ QUESTIONS_OF_A_USER = 20
 
 
 def plan(
-    users: Annotated[int, typer.Option(min=1, help="People who ask.")],
+    users: Annotated[int, typer.Option(min=1, max=MAX_USERS, help="People who ask.")],
     questions_per_day: Annotated[
-        float | None, typer.Option(min=0, help=f"Of all users together; else {QUESTIONS_OF_A_USER} of each.")
+        float | None,
+        typer.Option(
+            min=0, max=MAX_QUESTIONS_PER_DAY, help=f"Of all users together; else {QUESTIONS_OF_A_USER} of each."
+        ),
     ] = None,
-    chunks: Annotated[int | None, typer.Option(min=0, help="What is searched; or give --documents.")] = None,
+    chunks: Annotated[
+        int | None, typer.Option(min=0, max=MAX_CHUNKS, help="What is searched; or give --documents.")
+    ] = None,
     documents: Annotated[
-        int | None, typer.Option(min=0, help="Files; chunks_per_document makes chunks of them.")
+        int | None, typer.Option(min=0, max=MAX_CHUNKS, help="Files; chunks_per_document makes chunks of them.")
     ] = None,
     hit_rate: Annotated[float, typer.Option(min=0, max=1, help="Share of the questions that the cache answers.")] = 0.0,
     model: Annotated[str, typer.Option(help="extractive, api (priced by tokens) or gpu (a vLLM of your own).")] = "api",
@@ -47,6 +53,9 @@ def plan(
             hit_rate=hit_rate,
             model=_model(model),
         )
+    except InputError as error:  # a product, such as --documents x chunks_per_document, or NaN
+        flag = "documents" if error.field == "chunks" and chunks is None else error.field or "users"
+        fail(ConfigError(f"--{flag.replace('_', '-')}: {error}"))
     except RAGentsError as error:
         fail(error)
     found = planning.plan(workload, assumptions)

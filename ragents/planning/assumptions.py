@@ -50,7 +50,7 @@ ASSUMPTIONS = _table(
     ("machine_cores", 16, "cores", "chosen", "the largest single machine that you would run"),
     ("machine_gb", 64, "GB", "chosen", "its memory"),
     # The store.
-    ("chunks_per_document", 30, "chunks", "measured", "docs/performance.md: 685 files, 20,623 chunks"),
+    ("chunks_per_document", 30, "chunks/document", "measured", "docs/performance.md: 685 files, 20,623 chunks"),
     ("search_ms_million", 42.7, "ms", "measured", f"{MILLION}: CPU of a hybrid search in 1,000,000 chunks"),
     ("search_exponent", 0.34, "", "measured", "19.5 ms in 100,000 chunks (SUITE=hybrid): log10(42.7 / 19.5)"),
     ("text_bytes", 1123, "bytes/chunk", "measured", f"{MILLION}: texts and documents"),
@@ -95,6 +95,34 @@ ASSUMPTIONS = _table(
 SHARES = ("utilisation", "hot_share", "gpu_utilisation")
 MAY_BE_ZERO = ("kept_days", "search_exponent")
 
+RANGES = {
+    "busy_hours": (0.01, 24),
+    "peak_factor": (1, 1_000),
+    "search_exponent": (0, 1),
+    "bloat": (1, 100),
+    "days_per_month": (1, 31),
+} | dict.fromkeys(SHARES, (0.01, 1))
+RANGES_OF_UNITS = {
+    "ms": (0, 1e6),
+    "s": (0, 3_600),
+    "h": (0, 8_760),
+    "days": (0, 36_500),
+    "MB": (0, 1e6),
+    "GB": (1, 1e6),
+    "cores": (1, 1e5),
+    "users": (1, 1e7),
+    "chunks": (1, 1e9),
+    "questions": (1, 1e5),
+    "connections": (1, 1e4),
+    "bytes": (0, 1e9),
+    "bytes/chunk": (0, 1e7),
+    "chunks/s": (0.01, 1e7),
+    "tokens": (0, 1e7),
+    "tokens/s": (0.01, 1e7),
+    "chunks/document": (0, 1e6),
+} | dict.fromkeys(("per million tokens", "per hour", "per month"), (0, 1e9))
+"""Wide enough for every machine, and such that no result is infinite; what is in no range is a slip of the keyboard."""
+
 
 def assume(changes: Iterable[str] = ()) -> Mapping[str, Assumption]:
     """The table with `NAME=VALUE` put in; ConfigError for a name or a number that cannot be."""
@@ -119,4 +147,8 @@ def _number(change: str, name: str, text: str) -> float:
         raise ConfigError(f"--assume {change!r}: expected a number {'from 0 on' if free else 'above 0'}")
     if name in SHARES and value > 1:
         raise ConfigError(f"--assume {change!r}: expected a share, up to 1")
+    unit = ASSUMPTIONS[name].unit
+    least, most = RANGES[name] if name in RANGES else RANGES_OF_UNITS[unit]
+    if not least <= value <= most:
+        raise ConfigError(f"--assume {change!r}: expected {least:.10g} to {most:.10g} {unit}".rstrip())
     return value

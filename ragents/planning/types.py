@@ -5,6 +5,9 @@ from typing import Literal
 
 from ragents.errors import InputError
 
+MAX_USERS, MAX_QUESTIONS_PER_DAY, MAX_CHUNKS = 10**7, 10**9, 10**9
+"""Beyond, arithmetic on measurements of a million chunks and two cores says nothing."""
+
 Model = Literal["extractive", "api", "gpu"]
 Shape = Literal["local", "one machine", "cluster"]
 
@@ -20,13 +23,13 @@ class Workload:
     model: Model = "api"
 
     def __post_init__(self) -> None:
-        if self.users < 1:
-            raise InputError(f"users = {self.users}: expected at least 1", field="users")
-        if not 0 <= self.questions_per_day <= 1e9:
+        if not 1 <= self.users <= MAX_USERS:
+            raise InputError(f"users = {self.users}: expected 1 to {MAX_USERS}", field="users")
+        if not 0 <= self.questions_per_day <= MAX_QUESTIONS_PER_DAY:
             raise InputError(
                 f"questions per day = {self.questions_per_day:g}: expected 0 to 1e9", field="questions_per_day"
             )
-        if not 0 <= self.chunks <= 10**9:
+        if not 0 <= self.chunks <= MAX_CHUNKS:
             raise InputError(f"chunks = {self.chunks}: expected 0 to 1e9", field="chunks")
         if not 0 <= self.hit_rate <= 1:
             raise InputError(f"hit rate = {self.hit_rate:g}: expected a share, 0 to 1", field="hit_rate")

@@ -15,6 +15,13 @@ LOCK = 7_210_431_001
 LOCK_WAIT_S = 120.0
 CONNECT_TIMEOUT_S = 10.0
 MIN_POSTGRES_VERSION = 14
+HAND_OVER = "deploy/postgres/hand_over.sql (docs/scaling.md)"
+FOREIGN_SCHEMAS = """
+    SELECT n.nspname AS schema, pg_get_userbyid(n.nspowner) AS owner FROM pg_namespace n
+    WHERE n.nspname IN ('ragents', 'ragents_threads', 'ragents_vectors')
+        AND NOT pg_has_role(current_user, n.nspowner, 'USAGE')
+    ORDER BY 1
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +55,7 @@ async def migrating(migrate_dsn: str) -> AsyncIterator[asyncpg.Connection]:
         yield connection
     except asyncpg.InsufficientPrivilegeError as error:
         raise ConfigError(
-            f"the role of store.migrate_dsn may not do what the migration needs: {error}; use a role that owns the "
-            "database and may create roles, and let a superuser run CREATE EXTENSION vector"
+            f"the role of store.migrate_dsn may not do what the migration needs: {error}; {await _remedy(connection)}"
         ) from error
     finally:
         await connection.close(timeout=CONNECT_TIMEOUT_S)
@@ -118,6 +124,18 @@ async def _lock(connection: asyncpg.Connection) -> None:
                 await asyncio.sleep(0.1)
     except TimeoutError:
         raise StoreUnavailable(f"another process has been migrating for {LOCK_WAIT_S:g} s") from None
+
+
+async def _remedy(connection: asyncpg.Connection) -> str:
+    """What helps a role that was refused; the transaction in which it was is over."""
+    try:
+        foreign = await connection.fetch(FOREIGN_SCHEMAS, timeout=CONNECT_TIMEOUT_S)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        foreign = []  # the refusal is what is to be told, not that the server went away after it
+    if foreign:
+        schemas = ", ".join(f"the schema {row['schema']} belongs to {row['owner']}" for row in foreign)
+        return f"{schemas}, as after restoring a superuser's dump: a superuser hands them over with {HAND_OVER}"
+    return "use a role that owns the database and may create roles, and let a superuser run CREATE EXTENSION vector"
 
 
 def _newer(schema: str, found: int, newest: int) -> ConfigError:

@@ -78,6 +78,17 @@ def test_every_metric_of_the_rules_is_one_that_the_service_has() -> None:
                 assert f'"{plain}"' in source or f'"{name}"' in source, name
 
 
+def test_every_service_of_compose_with_metrics_has_a_job() -> None:
+    services = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]
+    jobs = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["scrape_configs"]
+    found = {job["job_name"]: job["dns_sd_configs"][0] for job in jobs if "dns_sd_configs" in job}
+    command = services["ingest"]["command"]
+    assert found.keys() == {"ragents", "ragents-ingest"}
+    assert found["ragents-ingest"]["names"] == ["ingest"]
+    assert found["ragents-ingest"]["port"] == int(command[command.index("--metrics-port") + 1])
+    assert set(services["ingest"]["networks"]) & set(services["prometheus"]["networks"])
+
+
 @pytest.mark.deploy
 def test_promtool_takes_the_rules_and_the_configuration() -> None:
     check("promtool", "check", "rules", str(PROMETHEUS / "rules.yml"))

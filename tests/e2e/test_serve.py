@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -90,7 +91,13 @@ def test_the_command_line_shares_the_servers_postgres(server: Server, tmp_path: 
 def test_doctor_finds_a_healthy_machine(server: Server) -> None:
     found = ragents(server.home, "doctor", "--json")
     assert found.returncode == 0, found.stderr
-    verdicts = {f["check"]: f["verdict"] for f in json.loads(found.stdout)["findings"]}
+    findings = json.loads(found.stdout)["findings"]
+    verdicts = {f["check"]: f["verdict"] for f in findings}
+    postgres = next(f["found"] for f in findings if f["check"] == "postgres")
+    programs = re.search(r"programs in (\S+),", postgres)
+    assert programs
+    assert (Path(programs[1]) / "pg_dump").is_file()
+    assert f"socket in {server.home / 'postgres' / 'cluster'}" in postgres
     assert verdicts.keys() == {"python", "packages", "disk", "settings", "model", "postgres"}
     assert "failed" not in verdicts.values()
 

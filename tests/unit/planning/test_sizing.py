@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from ragents.errors import ConfigError, InputError
 from ragents.planning import ASSUMPTIONS, Plan, Workload, assume, plan
+from ragents.planning.assumptions import RANGES, RANGES_OF_UNITS
+from ragents.planning.types import MAX_CHUNKS, MAX_QUESTIONS_PER_DAY, MAX_USERS, Model
 
 DOCS = Path(__file__).parents[3] / "docs" / "scaling.md"
 PRICES = [
@@ -31,7 +33,7 @@ def planned(workload: Workload, *changes: str) -> Plan:
     return plan(workload, assume([*PRICES, *changes]))
 
 
-@pytest.mark.parametrize("users", [0, -1])
+@pytest.mark.parametrize("users", [0, -1, MAX_USERS + 1])
 def test_nobody_who_asks_is_refused(users: int) -> None:
     with pytest.raises(InputError, match="users"):
         replace(FIFTY, users=users)
@@ -48,6 +50,13 @@ def test_nobody_who_asks_is_refused(users: int) -> None:
         ("cpu_ms_per_answer=nan", "above 0"),
         ("price_prompt=-1", "from 0 on"),
         ("utilisation=1.1", "a share"),
+        ("utilisation=1e-300", r"0\.01 to 1"),
+        ("busy_hours=48", r"0\.01 to 24 h"),
+        ("peak_factor=1e300", "1 to 1000"),
+        ("peak_factor=0.5", "1 to 1000"),
+        ("days_per_month=32", "1 to 31 days"),
+        ("gpu_tokens_per_s=1e-300", "tokens/s"),
+        ("price_prompt=1e300", "per million tokens"),
     ],
 )
 def test_an_assumption_that_cannot_be_is_refused_by_name(change: str, words: str) -> None:
@@ -157,6 +166,20 @@ def test_an_assumption_of_yours_replaces_ours_and_says_so() -> None:
     # .833/s x 5 s = 4.17 cores, of which half may be used.
     assert found.value("service", "workers needed") == 9
     assert found.value("service", "replicas") == 5
+
+
+@pytest.mark.parametrize("name", ASSUMPTIONS)
+@pytest.mark.parametrize("model", ["extractive", "api", "gpu"])
+def test_every_assumption_has_a_range_and_its_ends_give_a_plan(name: str, model: Model) -> None:
+    largest = Workload(users=MAX_USERS, questions_per_day=MAX_QUESTIONS_PER_DAY, chunks=MAX_CHUNKS, model=model)
+    least, most = RANGES[name] if name in RANGES else RANGES_OF_UNITS[ASSUMPTIONS[name].unit]
+    default = ASSUMPTIONS[name].value
+    assert default is None or least <= default <= most
+    for value in (least or 1e-9, most):
+        found = planned(largest, f"{name}={value}")
+        assert found.monthly_cost is not None
+        assert math.isfinite(found.monthly_cost)
+        assert all(math.isfinite(line.value) for line in found.lines if not isinstance(line.value, str))
 
 
 workloads = st.builds(
