@@ -102,7 +102,7 @@ lock: setup  ## compile the pinned requirements again (UPGRADE=1 takes newer ver
 	$(VENV)/lock/bin/uv pip compile $(if $(UPGRADE),--upgrade) $(LOCK) -c requirements/runtime.txt \
 	  -o requirements/dev.txt --extra dev pyproject.toml requirements/build.in
 	$(VENV)/lock/bin/uv pip compile $(LOCK) -c requirements/dev.txt --override requirements/no-torch.in \
-	  -o requirements/extras.txt --extra dev --extra torch --extra stores --extra mlx --extra opik pyproject.toml requirements/build.in \
+	  -o requirements/extras.txt --extra dev --extra torch --extra stores --extra mlx --extra opik --no-strip-extras pyproject.toml requirements/build.in \
 	  requirements/extras.in
 LOCK := -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
   --custom-compile-command "make lock"
