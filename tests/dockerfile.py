@@ -19,6 +19,7 @@ MOUNTS = (
 )
 BASE = {"PATH": "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin", "LD_LIBRARY_PATH": "/usr/local/lib"}
 PROJECT = Path(__file__).parents[1]
+ALWAYS_HIDDEN = ("/tmp", "/root")
 KEPT = ("PIP_CERT", "PIP_FIND_LINKS", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_DEFAULT_TIMEOUT")
 """How this machine reaches its package index; a build's network settings, as it were."""
 
@@ -156,6 +157,12 @@ def container(image: Image, root: Path, *arguments: str, environment: dict[str, 
     dropped += ["--bounding-set=-all", "--inh-caps=-all"]
     inside = shlex.join(["env", "-i", *variables, *dropped, *image.entrypoint, *(arguments or image.command)])
     steps = ["set -e", f"mount -t overlay overlay -o ro,lowerdir={image.lower} {root}", MOUNTS.format(root=root)]
-    steps += [f"mount -t tmpfs -o size=512m,mode=1777 tmpfs {root}{place}" for place in ("/tmp", "/root", str(PROJECT))]
+    steps += [f"mount -t tmpfs -o size=512m,mode=1777 tmpfs {root}{place}" for place in _hidden()]
     steps.append(f"exec chroot {root} /bin/sh -c {shlex.quote(f'cd {image.directory} && exec {inside}')}")
     return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "/bin/sh", "-c", "\n".join(steps)]
+
+
+def _hidden() -> list[str]:
+    """A directory beneath one that is hidden is hidden with it, and no place to mount anything."""
+    beneath = any(PROJECT.is_relative_to(place) for place in ALWAYS_HIDDEN)
+    return [*ALWAYS_HIDDEN, *([] if beneath else [str(PROJECT)])]

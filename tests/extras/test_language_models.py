@@ -27,7 +27,11 @@ TEMPLATE = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfo
 
 @pytest.fixture(scope="module")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two layers of Llama with random weights, and a byte-level tokenizer."""
+    """Two layers of Llama with random weights, the same each time, and a byte-level tokenizer.
+
+    Others might end at once, or with half a character, which a server holds back: it would have said nothing.
+    """
+    import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -53,6 +57,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         eos_token_id=1,
         pad_token_id=1,
     )
+    torch.manual_seed(1)
     LlamaForCausalLM(shape).save_pretrained(folder)
     return folder
 
@@ -89,7 +94,7 @@ def llm(transformers_server: str, tiny_model: Path) -> LLMClient:
         model_name=str(tiny_model),
         base_url=transformers_server,
         max_tokens=12,
-        temperature=1.0,
+        temperature=0.0,
         context_tokens=4096,
     )
     return LLMClient(config)
