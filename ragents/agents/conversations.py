@@ -14,16 +14,9 @@ from langgraph.types import StateSnapshot
 
 from ragents.agents.checkpointing import ThreadState
 from ragents.agents.checkpointing.leases import hold
-from ragents.agents.langgraph_base import (
-    LangGraphAgent,
-    asked_with,
-    history_digest,
-    pending_of,
-    thread_config,
-    thread_key,
-    told_again,
-)
+from ragents.agents.langgraph_base import LangGraphAgent, thread_config, thread_key
 from ragents.agents.speech import Speech
+from ragents.agents.threads import asked_with, history_digest, pending_of, told_again
 from ragents.agents.types import AgentAnswer, AgentConfig, Pending, ThreadStatus, ThreadView, Turn, new_thread_id
 from ragents.errors import Conflict, IdempotencyKeyReused, InputError, NotFound
 from ragents.llm.types import Usage

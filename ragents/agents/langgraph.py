@@ -15,9 +15,10 @@ from pydantic import BaseModel, Field
 from ragents.agents.asking import ask_json, seconds_to_ask
 from ragents.agents.claims import Support, notes_on, says_so, statements_of, support_prompt
 from ragents.agents.grading import Grade, grade_by_rules, grading_prompt, queries_instead
-from ragents.agents.langgraph_base import AgentState, Graph, LangGraphAgent, history_digest, stored
+from ragents.agents.langgraph_base import AgentState, Graph, LangGraphAgent, stored
 from ragents.agents.rewriting import standalone
 from ragents.agents.steps import step
+from ragents.agents.threads import history_digest
 from ragents.agents.turns import TurnState, found_in, question_of, this_turn, with_ms
 from ragents.agents.types import Turn
 from ragents.errors import BudgetExceeded

@@ -1,7 +1,6 @@
 """LangGraphAgent: the base of all agents. An agent is a graph; this class runs it on a thread."""
 
 import asyncio
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
@@ -18,12 +17,12 @@ from langgraph.graph import StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Interrupt, StateSnapshot
-from pydantic import TypeAdapter
 
 from ragents.agents.first_turns import FirstTurns
 from ragents.agents.speech import Speech
+from ragents.agents.threads import CUT_OFF, RESPONSE, pending_of
 from ragents.agents.types import AgentAnswer, AgentConfig, AgentEvent, Pending, ThreadKey, Turn, new_thread_id
-from ragents.errors import BudgetExceeded, Conflict
+from ragents.errors import BudgetExceeded
 from ragents.llm.asked import asked_by
 from ragents.llm.client import LLMClient
 from ragents.principal import Principal
@@ -31,12 +30,10 @@ from ragents.rag.engine import RAGEngine
 from ragents.rag.types import RAGResponse
 from ragents.tracing import span
 
-RESPONSE: TypeAdapter[RAGResponse] = TypeAdapter(RAGResponse)
 MAX_EVENTS = 1_000
 """Of a turn whose reader is slow; then the turn waits for the reader."""
 GRACE = 1.1
 """Agents that can end a turn in time by themselves do it better than being cut off."""
-CUT_OFF = "(This turn was cut off and has no answer.)"
 
 
 class AgentState(TypedDict, total=False):
@@ -309,54 +306,9 @@ def thread_config(principal: Principal, thread_id: str, *, fence: int | None = N
     return {"configurable": where if fence is None else {**where, "__fence": fence}}
 
 
-def pending_of(interrupts: Sequence[Interrupt]) -> Pending | None:
-    """What the agent has asked, if it has."""
-    if not interrupts:
-        return None
-    match interrupts[0].value:
-        case {"question": str(question), "missing": [*missing]}:
-            return Pending(question, tuple(str(name) for name in missing))
-        case other:
-            return Pending(str(other))
-
-
 def stored(response: RAGResponse) -> dict[str, Any]:
     values: dict[str, Any] = RESPONSE.dump_python(response, mode="json")
     return values
-
-
-def asked_with(snapshot: StateSnapshot, turn_id: str) -> str | None:
-    """The question of a turn that the thread has; None for a turn it has not."""
-    messages: list[BaseMessage] = snapshot.values.get("messages", [])
-    return next((str(message.content) for message in messages if message.id == turn_id), None)
-
-
-def told_again(snapshot: StateSnapshot, turn_id: str) -> RAGResponse | None:
-    """The answer of a turn that the thread has already, for a client that asks again; None for a turn it has not."""
-    messages: list[BaseMessage] = snapshot.values.get("messages", [])
-    at = next((n for n, message in enumerate(messages) if message.id == turn_id), None)
-    if at is None:
-        return None
-    later = next((n for n in range(at + 1, len(messages)) if messages[n].type == "human"), len(messages))
-    answers = [message for message in messages[at + 1 : later] if isinstance(message, AIMessage)]
-    if not answers or answers[-1].text == CUT_OFF:
-        raise Conflict("this turn was cut off by a later question on the thread; ask it with a new Idempotency-Key")
-    if later == len(messages) and snapshot.values.get("response"):
-        return RESPONSE.validate_python(snapshot.values["response"])
-    note = "told again: an earlier turn of the thread, without its sources"
-    return RAGResponse(str(messages[at].content), answer=answers[-1].text, notes=(note,))
-
-
-def history_digest(messages: Sequence[BaseMessage]) -> str:
-    """Equal for equal conversations; "" for none."""
-    if not messages:
-        return ""
-    digest = hashlib.sha256()
-    for message in messages:
-        for part in (message.type, str(message.content)):
-            data = part.encode("utf-8", "surrogatepass")
-            digest.update(len(data).to_bytes(8, "big") + data)
-    return digest.hexdigest()
 
 
 def _asked(message: str, turn: Turn) -> AgentState:

@@ -6,8 +6,9 @@ from langchain_core.messages import AIMessage
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 
-from ragents.agents.langgraph_base import RESPONSE, AgentState, Graph, LangGraphAgent, stored
+from ragents.agents.langgraph_base import AgentState, Graph, LangGraphAgent, stored
 from ragents.agents.steps import step
+from ragents.agents.threads import RESPONSE
 from ragents.agents.types import Turn
 from ragents.rag.answering import answer_from_sources
 from ragents.rag.prompt import within_window

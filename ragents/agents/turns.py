@@ -5,7 +5,8 @@ from typing import cast
 
 from langchain_core.messages import BaseMessage
 
-from ragents.agents.langgraph_base import RESPONSE, AgentState
+from ragents.agents.langgraph_base import AgentState
+from ragents.agents.threads import RESPONSE
 from ragents.rag.types import RAGResponse
 
 

@@ -10,13 +10,14 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Send, interrupt
 
-from ragents.agents.langgraph_base import RESPONSE, AgentState, Graph, LangGraphAgent, stored
+from ragents.agents.langgraph_base import AgentState, Graph, LangGraphAgent, stored
 from ragents.agents.logical.answering import answer_of, answer_parts, limited_to, merged
 from ragents.agents.logical.computing import work
 from ragents.agents.logical.form import Form, Known, Missing, form_of_model
 from ragents.agents.logical.replies import completed, question_for
 from ragents.agents.logical.rules import form_of_rules
 from ragents.agents.steps import step
+from ragents.agents.threads import RESPONSE
 from ragents.agents.types import Turn
 from ragents.rag.answering import answer_from_sources
 from ragents.rag.prompt import within_window

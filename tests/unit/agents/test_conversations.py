@@ -11,9 +11,10 @@ from langgraph.runtime import Runtime
 from ragents.agents import AgentConfig, Turn
 from ragents.agents.checkpointing import CheckpointConfig, ThreadState, open_thread_state
 from ragents.agents.conversations import Conversations
-from ragents.agents.langgraph_base import CUT_OFF, AgentState, Graph, LangGraphAgent, stored, thread_key
+from ragents.agents.langgraph_base import AgentState, Graph, LangGraphAgent, stored, thread_key
 from ragents.agents.react import ReactAgent
 from ragents.agents.simple import SimpleAgent
+from ragents.agents.threads import CUT_OFF
 from ragents.errors import BudgetExceeded, Conflict, NotFound, ThreadBusy
 from ragents.principal import ANONYMOUS, Principal
 from ragents.rag.types import RAGResponse

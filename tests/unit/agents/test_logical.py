@@ -15,11 +15,12 @@ from langgraph.types import Command
 from ragents.agents import Turn
 from ragents.agents.budget import Budget
 from ragents.agents.checkpointing.serializer import strict_serializer
-from ragents.agents.langgraph_base import RESPONSE, thread_config
+from ragents.agents.langgraph_base import thread_config
 from ragents.agents.logical import LogicalAgent
 from ragents.agents.logical.form import Form, Known
 from ragents.agents.logical.operands import stems
 from ragents.agents.logical.rules import form_of_rules
+from ragents.agents.threads import RESPONSE
 from ragents.config import RAGConfig
 from ragents.errors import BudgetExceeded, InputError
 from ragents.llm.types import Usage

@@ -8,9 +8,10 @@ from langgraph.checkpoint.memory import InMemorySaver
 from ragents.agents import AgentConfig, Turn
 from ragents.agents.checkpointing.serializer import strict_serializer
 from ragents.agents.conversations import Conversations
-from ragents.agents.langgraph_base import LangGraphAgent, history_digest, thread_config
+from ragents.agents.langgraph_base import LangGraphAgent, thread_config
 from ragents.agents.simple import SimpleAgent
 from ragents.agents.table import AGENTS
+from ragents.agents.threads import history_digest
 from ragents.errors import InputError, ModelUnavailable
 from ragents.llm.client import LLMClient
 from ragents.principal import ANONYMOUS, Principal
