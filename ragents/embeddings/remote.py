@@ -27,6 +27,8 @@ READY_PATH = "/readyz"
 REQUEST_TOKENS = 2_000
 """Tokens of a request: some 0.3 s on two cores, beside which the hop of 5 to 10 ms is little (2026-11-21)."""
 CONNECT_TIMEOUT_S, READY_TIMEOUT_S, RETRY_AFTER_S = 2.0, 1.5, 2.0
+LIMITS = httpx.Limits(keepalive_expiry=2.0)
+"""Idle connections are closed well before the other process would (uvicorn: 5 s), lest a request meet that end."""
 
 
 class RemoteEncoder:
@@ -129,6 +131,6 @@ def open_http(url: str, *, timeout_s: float) -> httpx.Client:
     parts = urlsplit(url)
     timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S))
     if parts.scheme == "file":
-        transport = httpx.HTTPTransport(uds=unquote(parts.path))
+        transport = httpx.HTTPTransport(uds=unquote(parts.path), limits=LIMITS)
         return httpx.Client(transport=transport, base_url="http://encoder", timeout=timeout)
-    return httpx.Client(base_url=f"http://{parts.netloc}", timeout=timeout, trust_env=False)
+    return httpx.Client(base_url=f"http://{parts.netloc}", timeout=timeout, limits=LIMITS, trust_env=False)
