@@ -31,8 +31,8 @@ from ragents.tracing import span
 
 PASSING = ("stopped", "not reranked")
 """How notes begin that speak of this moment, and not of the question."""
-WITH_WORDS: tuple[Layer, ...] = ("answer", "retrieval", "query_rewrite")
-"""Layers whose entries may hold the words of a thread."""
+WITH_WORDS: tuple[Layer, ...] = ("answer", "retrieval", "query_rewrite", "embedding")
+"""Layers whose entries may hold the words of a thread, or their vectors."""
 GLANCE_S = 0.5
 """A lease taken only to see whether somebody else holds the thread."""
 

@@ -1,4 +1,4 @@
-"""On whose behalf a model is asked, and whether somebody reads its answer while it is written.
+"""On whose behalf a model is asked or a text embedded, and whether somebody reads its answer while it is written.
 
 Context variables, since between a question and its model stand graphs and libraries that carry neither.
 """
@@ -17,7 +17,7 @@ READ_ALONG: ContextVar[bool] = ContextVar("read_along", default=True)
 
 @contextmanager
 def asked_by(tenant: str, *, read_along: bool) -> Iterator[None]:
-    """For the models that are called inside."""
+    """For the models that are called inside, and for the cache of embeddings."""
     before = TENANT.set(tenant), READ_ALONG.set(read_along)
     try:
         yield

@@ -174,7 +174,10 @@ class RAGEngine:
     ) -> tuple[tuple[Source, ...], dict[str, float], tuple[str, ...]]:
         """Embed and search one query: sources, timings, notes."""
         started = time.perf_counter()
-        with span(f"embeddings {self.embedder.model}", EMBEDDING) as step:
+        with (
+            asked_by(principal.tenant, read_along=False),  # whose vectors the cache may find
+            span(f"embeddings {self.embedder.model}", EMBEDDING) as step,
+        ):
             step.set_attribute("gen_ai.request.model", self.embedder.model)
             embedding, notes = await self._embed_query(asked.text)
         search_started = time.perf_counter()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ragents.embeddings.types import Vectors
+from ragents.llm.asked import TENANT
 from ragents.rag.cache.flights import Flight, Flights
 from ragents.rag.cache.packing import (
     MAX_VALUE_BYTES,
@@ -25,7 +26,6 @@ from ragents.rag.cache.types import LAYERS, CacheBackend, CacheConfig, CacheScop
 from ragents.rag.types import RAGResponse
 
 T = TypeVar("T")
-_SHARED_TENANT = ""  # vectors depend on the text alone, not on who asks
 
 
 @dataclass(slots=True)
@@ -123,13 +123,16 @@ class RAGCache:
     async def cache_rewrite(self, question: str, rewritten: Sequence[str], *, scope: CacheScope) -> None:
         await self._set("query_rewrite", self._key_of("query_rewrite", question, scope), write_texts(tuple(rewritten)))
 
-    # Embeddings: the store that CachedEmbedder is handed
+    # Embeddings: the store that CachedEmbedder is handed. A vector depends on no tenant, but how soon it is there would
+    # tell one what another has asked: each finds its own. What is embedded on nobody's behalf (`asked_by`) is not kept.
 
     async def get_many(self, keys: Sequence[str]) -> list[Vectors | None]:
-        return await self._get_vectors("embedding", _SHARED_TENANT, keys)
+        tenant = TENANT.get()
+        return await self._get_vectors("embedding", tenant, keys) if tenant else [None] * len(keys)
 
     async def put_many(self, vectors: Mapping[str, Vectors]) -> None:
-        await self._set_vectors("embedding", _SHARED_TENANT, vectors)
+        if tenant := TENANT.get():
+            await self._set_vectors("embedding", tenant, vectors)
 
     def chunk_vectors(self, tenant: str) -> "ChunkVectors":
         """What an ingestion of this tenant is handed."""
@@ -138,7 +141,7 @@ class RAGCache:
     # Statistics and clearing
 
     async def stats(self, *, tenant: str | None = None) -> dict[Layer, LayerStats]:
-        """Of one tenant (and of the embeddings, which all tenants share), or of all with None.
+        """Of one tenant, or of all with None.
 
         A layer whose backend does not answer is left out.
         """
@@ -222,7 +225,7 @@ class RAGCache:
 class ChunkVectors:
     """Vectors of the chunks of one tenant's documents, by what the encoder saw of them.
 
-    Not shared like the embeddings of questions: how long an ingestion takes would tell what others have stored.
+    Of one tenant, like all layers: how long an ingestion takes would tell what others have stored.
     """
 
     cache: RAGCache
@@ -243,8 +246,7 @@ def _group(layer: Layer, tenant: str | None) -> str:
     """A tenant's name is hashed, so that no name can reach into another's keys (a ":" in it, say)."""
     if tenant is None:
         return layer
-    shared = _SHARED_TENANT if layer == "embedding" else tenant
-    return f"{layer}:{_digest(shared)[:32]}"
+    return f"{layer}:{_digest(tenant)[:32]}"
 
 
 def _key(layer: Layer, tenant: str, digest: str) -> str:

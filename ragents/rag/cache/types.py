@@ -12,8 +12,9 @@ from ragents.config.base import Config
 
 Layer = Literal["embedding", "chunk", "retrieval", "query_rewrite", "answer"]
 LAYERS: tuple[Layer, ...] = ("embedding", "chunk", "retrieval", "query_rewrite", "answer")
-OF_DOCUMENTS: tuple[Layer, ...] = ("chunk", "retrieval", "answer")
-"""Those whose entries are made of documents: when one is deleted, nothing of it is to be left there."""
+OF_DOCUMENTS: tuple[Layer, ...] = ("embedding", "chunk", "retrieval", "answer")
+"""Those whose entries are made of documents: when one is deleted, nothing of it is to be left there. Among embeddings
+are those of the sentences that the extractive model chose from."""
 
 
 class CacheConfig(Config):

@@ -11,6 +11,7 @@ from ragents.embeddings.hashing import HashingEmbedder
 from ragents.embeddings.types import Vectors
 from ragents.errors import BackendUnavailable, StoreUnavailable
 from ragents.ingestion import IngestReport, ingest
+from ragents.llm.asked import asked_by
 from ragents.principal import Principal
 from ragents.rag.cache import CacheConfig, RAGCache, get_cache
 from ragents.rag.store.memory import MemoryVectorStore
@@ -145,7 +146,8 @@ async def test_the_vectors_stay_within_their_share_and_push_out_no_answer(folder
         "max_cache_size_mb": 0.05,
     }
     cache = get_cache(CacheConfig.model_validate(settings))
-    await cache.put_many({"a question": np.ones(8, np.float32)})
+    with asked_by("t", read_along=False):
+        await cache.put_many({"a question": np.ones(8, np.float32)})
     await take(folder, cache, Counting())
     stats = await cache.stats()
     assert stats["chunk"].bytes <= 0.2 * 0.05 * 1024 * 1024

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from ragents.embeddings.types import Embedder, Vectors
 from ragents.errors import BackendUnavailable, Overloaded, TextTooLong
+from ragents.llm.asked import asked_by
 from ragents.principal import Principal
 from ragents.rag.cache.cache import LayerCounts
 from ragents.rag.cache.semantic.gate import judge
@@ -82,7 +83,7 @@ class SemanticCache:
         """
         if self.off_because is not None or not self._in_scope(question, scope, principal):
             return None
-        vector = embedding if embedding is not None else await self._embedded(question)
+        vector = embedding if embedding is not None else await self._embedded(question, scope.tenant)
         hit = None
         if vector is not None:
             hit = await self._guarded(self._find(question.strip(), vector, scope), tenant=scope.tenant)
@@ -110,7 +111,7 @@ class SemanticCache:
         packed = pack(response)
         if response.confidence < self.config.min_confidence or len(packed) > self.config.max_answer_bytes:
             return False
-        vector = embedding if embedding is not None else await self._embedded(question)
+        vector = embedding if embedding is not None else await self._embedded(question, scope.tenant)
         if vector is None:
             return False
         work = self._answers.keep(scope, question.strip(), vector, packed)
@@ -167,10 +168,11 @@ class SemanticCache:
             raise ValueError("the scope is another tenant's")
         return 0 < len(question.strip()) <= self.config.max_question_characters
 
-    async def _embedded(self, question: str) -> Vectors | None:
-        """None for what the encoder does not take, now or at all. The service's encoder remembers its last texts."""
+    async def _embedded(self, question: str, tenant: str) -> Vectors | None:
+        """None for what the encoder does not take, now or at all. The service's encoder remembers a tenant's texts."""
         try:
-            return await self._embedder.embed_query(question.strip())
+            with asked_by(tenant, read_along=False):
+                return await self._embedder.embed_query(question.strip())
         except (TextTooLong, Overloaded):
             return None
 

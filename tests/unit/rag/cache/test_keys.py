@@ -5,7 +5,8 @@ The property is checked with keys that leave a field out as well: it must find e
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,8 +18,10 @@ from hypothesis import strategies as st
 from ragents.embeddings.cached import CachedEmbedder
 from ragents.embeddings.hashing import HashingEmbedder
 from ragents.ingestion.known import KnownVectors
+from ragents.llm.asked import asked_by
 from ragents.rag.cache import LAYERS, CacheConfig, CacheScope, MemoryCache, RAGCache, rewrite_scope
 from ragents.rag.cache.semantic.types import question_digest, scope_digest
+from ragents.rag.cache.types import Held
 from ragents.rag.types import RAGResponse
 
 Key = Callable[..., object]
@@ -108,9 +111,24 @@ class Named(HashingEmbedder):
         return self._name
 
 
+class Asked(MemoryCache):
+    """Tells what it was asked for."""
+
+    keys: Sequence[str] = ()
+
+    async def get_many(self, keys: Sequence[str]) -> list[Held | None]:
+        self.keys = keys
+        return await super().get_many(keys)
+
+
 def key_of_embedding(r: Request) -> object:
-    """The text of a question depends on no tenant, and neither does its vector."""
-    return CachedEmbedder(Named(r.model), RAGCache(CacheConfig(), MemoryCache(1)))._key("query", readable(r.text))
+    """As the backend sees it, when the tenant asks."""
+    backend = Asked(1)
+    embedder = CachedEmbedder(Named(r.model), RAGCache(CacheConfig(), backend))
+    with asked_by(r.tenant or "longer than any that is drawn", read_along=False), suppress(StopIteration):
+        embedder._lookup([embedder._key("query", readable(r.text))]).send(None)  # nothing in it waits
+    (key,) = backend.keys
+    return key
 
 
 def key_of_chunk(r: Request) -> object:
@@ -128,7 +146,7 @@ KEYS: dict[str, tuple[Key, frozenset[str]]] = {
     "retrieval": (key_of_retrieval, frozenset(FIELDS)),
     "query_rewrite": (key_of_rewrite, frozenset({"tenant", "models", "prompt", "history", "parameters", "text"})),
     "semantic": (key_of_semantic, SCOPED),
-    "embedding": (key_of_embedding, frozenset({"model", "text"})),
+    "embedding": (key_of_embedding, frozenset({"tenant", "model", "text"})),
     "chunk": (key_of_chunk, frozenset({"tenant", "model", "text"})),
 }
 CASES = [(layer, name) for layer, (_, depends) in KEYS.items() for name in sorted(depends)]
@@ -210,7 +228,8 @@ async def test_what_one_request_left_the_other_does_not_find() -> None:
     await cache.cache_answer(base.text, RESPONSE, scope=base.scope)
     await cache.cache_retrieval(base.text, RESPONSE, base.top_k, scope=base.scope)
     await cache.cache_rewrite(base.text, ["r"], scope=base.scope)
-    await cache.put_many({base.text: np.ones(3, np.float32)})
+    with asked_by(base.tenant, read_along=False):
+        await cache.put_many({base.text: np.ones(3, np.float32)})
     for name, value in others.items():
         changed = replace(base, **{name: value})
         assert await cache.get_answer(changed.text, scope=changed.scope) is None, name
@@ -218,4 +237,9 @@ async def test_what_one_request_left_the_other_does_not_find() -> None:
         assert await cache.get_rewrite(changed.text, scope=changed.scope) is None, name
     assert await cache.get_retrieval(base.text, 6, scope=base.scope) is None
     assert await cache.get_answer(base.text, scope=base.scope) is not None
-    assert await cache.get_many(["Q"]) == [None]
+    with asked_by("T", read_along=False):
+        assert await cache.get_many([base.text]) == [None]
+    with asked_by(base.tenant, read_along=False):
+        (other, own) = await cache.get_many(["Q", base.text])
+    assert other is None
+    assert own is not None
