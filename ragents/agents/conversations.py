@@ -25,7 +25,6 @@ from ragents.rag.cache import CachedAnswer, CacheScope, Layer, RAGCache
 from ragents.rag.cache.flights import Flight
 from ragents.rag.cache.patience import patient_for
 from ragents.rag.cache.semantic import SemanticCache, SemanticHit
-from ragents.rag.prompt import PROMPT_VERSION
 from ragents.rag.types import RAGResponse
 from ragents.tracing import span
 
@@ -268,12 +267,11 @@ class Conversations:
         history = await agent.history(asked.thread, principal=turn.principal) if named else list(turn.history)
         parameters: dict[str, Any] = {
             **found.parameters,
-            "agent": agent.name,
+            "agent": agent.identity,
             "model": agent.llm.identity,
             "top_k": turn.top_k or agent.engine.config.top_k,
             "max_tokens": turn.max_tokens,
             "min_confidence": agent.engine.config.min_confidence,
-            "prompt": PROMPT_VERSION,
             "history": history_digest(history),
         }
         return replace(found, parameters=parameters)

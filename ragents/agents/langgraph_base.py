@@ -83,6 +83,11 @@ class LangGraphAgent(ABC):
         """The node that leaves the answer; a turn that comes from the cache is stored as if this node had run."""
 
     @property
+    def identity(self) -> list[str]:
+        """What a cached answer depends on, besides this package's code. An agent of your own adds its prompts here."""
+        return [self.name]
+
+    @property
     def cacheable(self) -> bool:
         """Whether an equal question may be answered from the cache: not when a tool has effects."""
         return True

@@ -1,6 +1,7 @@
 """LLMClient: chat models with deadlines, retries, breakers, replicas and fallbacks, and one kind of error."""
 
 import asyncio
+import hashlib
 import logging
 import random
 from asyncio import sleep as pause
@@ -61,7 +62,8 @@ class LLMClient:
     @classmethod
     def of(cls, model: BaseChatModel, *, name: str | None = None, timeout_s: float = 60.0) -> "LLMClient":
         """A client of one chat model that the caller made."""
-        return cls([NamedModel(name or model._llm_type, model, timeout_s)])
+        told = hashlib.sha256(model._get_llm_string().encode()).hexdigest()[:16]  # LangChain's own key of its caches
+        return cls([NamedModel(name or model._llm_type, model, timeout_s, fingerprint=told)])
 
     @property
     def name(self) -> str:

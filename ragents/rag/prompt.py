@@ -14,9 +14,6 @@ from ragents.llm.passages import Passage, fence, question_message
 from ragents.llm.usage import TOKENS_PER_MESSAGE, characters_within, estimate_prompt, estimate_tokens
 from ragents.rag.types import RAGResponse, Source
 
-PROMPT_VERSION = "1"
-"""Part of the answer cache's key: a new prompt never serves the old one's answers."""
-
 SYSTEM_PROMPT = """\
 You answer questions from the passages that come with them, and from nothing else.
 - After each claim, cite the passage it rests on by its number in brackets, such as [1] or [2][3].

@@ -86,6 +86,10 @@ class ReactAgent(LangGraphAgent):
         return frozenset({"reason", "answer"})
 
     @property
+    def identity(self) -> list[str]:
+        return [self.name, self.tools.fingerprint]
+
+    @property
     def cacheable(self) -> bool:
         return not self.tools.side_effects
 

@@ -1,6 +1,7 @@
 """Tools: all that an agent may call, and the one way in which they are run."""
 
 import asyncio
+import hashlib
 import json
 import logging
 from collections.abc import Iterable
@@ -43,8 +44,11 @@ class Tools:
                 raise ValueError(f"tool name {each.name!r}: use at most 64 letters, digits, _ and -")
             self._tools[each.name] = each
         self.schemas: list[dict[str, Any]] = [_schema(each) for each in self._tools.values()]
-        self.tokens = estimate_tokens(json.dumps(self.schemas))
+        told = json.dumps(self.schemas, sort_keys=True)
+        self.tokens = estimate_tokens(told)
         """what the schemas take of a prompt, estimated"""
+        self.fingerprint = hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        """of all that a model is told of them"""
 
     def __contains__(self, name: str) -> bool:
         return name in self._tools

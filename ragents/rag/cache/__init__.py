@@ -13,6 +13,7 @@ from ragents.rag.cache.types import (
     LayerStats,
     rewrite_scope,
 )
+from ragents.rag.cache.version import code_version
 
 __all__ = [
     "LAYERS",
@@ -34,6 +35,7 @@ __all__ = [
 
 def get_cache(config: CacheConfig) -> RAGCache:
     """A new cache; close it when done."""
+    code_version()  # read before the first question comes
     match config.backend:
         case "redis":
             from ragents.rag.cache.redis import RedisCache  # noqa: PLC0415  # a process loads what it uses

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 from pydantic import Field, SecretStr
 
 from ragents.config.base import Config
+from ragents.rag.cache.version import code_version
 
 Layer = Literal["embedding", "chunk", "retrieval", "query_rewrite", "answer"]
 LAYERS: tuple[Layer, ...] = ("embedding", "chunk", "retrieval", "query_rewrite", "answer")
@@ -60,7 +61,8 @@ class CacheConfig(Config):
 
 @dataclass(frozen=True, slots=True)
 class CacheScope:
-    """Everything besides the question that an entry depends on: two scopes that differ never share an entry.
+    """Everything besides the question and this package's code that an entry depends on: two scopes that differ never
+    share an entry.
 
     `access` is a digest of what the caller may see, where that is less than the tenant's all. `epoch` is the
     collection's: any change of it moves the epoch on, so what was cached before is never found again.
@@ -75,7 +77,8 @@ class CacheScope:
 
     def key(self, layer: Layer, text: str) -> str:
         """`parameters` must be JSON values; canonical JSON keeps ("ab", "c") and ("a", "bc") apart."""
-        parts = [layer, self.tenant, self.access, self.collection, self.epoch, self.model, dict(self.parameters), text]
+        scope = [self.tenant, self.access, self.collection, self.epoch, self.model, dict(self.parameters)]
+        parts = [code_version(), layer, *scope, text]
         canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
 

@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
+from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
 
-from ragents.agents import Turn, conversations
+from ragents.agents import Turn
 from ragents.agents.conversations import Asked, Conversations
+from ragents.agents.react import ReactAgent
 from ragents.agents.simple import SimpleAgent
+from ragents.agents.tools import create_tool
 from ragents.config.rag_config import QueryConfig, RAGConfig
 from ragents.deployment.schemas import QueryRequest, TableQueryRequest
 from ragents.llm.client import LLMClient
@@ -90,8 +94,9 @@ async def key(turn: Turn | None = None, *, rag: Mapping[str, Any] | None = None,
     for _ in range(others.get("changes", 0)):
         await add_document(engine, "a.md", ["other text"], collection="default")
     llm = others.get("llm") or LLMClient.of(ScriptedChatModel(responses=["a"]), name="m")
-    agent = SimpleAgent(llm_client=llm, rag_engine=engine)
-    scope = await Conversations({"simple": agent}, cache=engine.cache)._scope(
+    tools = {"tools": others["tools"]} if "tools" in others else {}
+    agent = others.get("agent", SimpleAgent)(llm_client=llm, rag_engine=engine, **tools)
+    scope = await Conversations({agent.name: agent}, cache=engine.cache)._scope(
         Asked("q", agent, turn or Turn(), "thread", named=False)
     )
     return scope.key("answer", "q")
@@ -141,7 +146,7 @@ async def test_another_model_fallback_or_temperature_is_another_key() -> None:
     assert len({await key(llm=each) for each in clients}) == 3
 
 
-async def test_a_changed_collection_reranker_or_prompt_is_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_changed_collection_or_reranker_is_another_key() -> None:
     class Ranking:
         model = "r"
 
@@ -149,8 +154,34 @@ async def test_a_changed_collection_reranker_or_prompt_is_another_key(monkeypatc
         return Reranking(Ranking(), RerankConfig(candidates=candidates))  # type: ignore[arg-type]  # never asked
 
     keys = [await key(), await key(changes=1), await key(reranking=reranking(10)), await key(reranking=reranking(20))]
-    monkeypatch.setattr(conversations, "PROMPT_VERSION", "another")
-    assert len({*keys, await key()}) == 5
+    assert len(set(keys)) == 4
+
+
+async def test_another_description_or_argument_of_a_tool_is_another_key() -> None:
+    async def look(what: str) -> str:
+        """Look it up."""
+        return what
+
+    async def look_closely(what: str, closely: bool = True) -> str:
+        """Look it up."""
+        return what
+
+    tools = [
+        [],
+        [create_tool(look)],
+        [create_tool(look, description="Look it up in the almanac.")],
+        [create_tool(look_closely, name="look")],
+    ]
+    assert len({await key(agent=ReactAgent, tools=each) for each in tools}) == 4
+    assert await key(agent=ReactAgent) != await key()
+
+
+async def test_a_chat_model_that_is_handed_in_is_known_by_its_settings() -> None:
+    def client(temperature: float) -> LLMClient:
+        return LLMClient.of(ChatOpenAI(model="m", api_key=SecretStr("k"), temperature=temperature), name="m")
+
+    assert await key(llm=client(0.1)) == await key(llm=client(0.1))
+    assert await key(llm=client(0.1)) != await key(llm=client(0.2))
 
 
 @pytest.mark.parametrize(
