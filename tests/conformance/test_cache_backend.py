@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ragents.rag.cache import CacheBackend, CacheConfig, CacheScope, CacheUsage, MemoryCache, RAGCache
+from ragents.rag.cache import memory as memory_backend
 from ragents.rag.cache.flights import Flights
 from ragents.rag.cache.redis import RedisCache
+from ragents.rag.cache.redis import backend as redis_backend
 from ragents.rag.types import RAGResponse
 
 MB = 1024 * 1024
@@ -54,6 +56,29 @@ async def used(backend: CacheBackend, group: str) -> CacheUsage:
     use = await backend.usage(group)
     assert use is not None
     return use
+
+
+async def test_what_was_counted_of_owners_of_whom_nothing_is_held_does_not_pile_up(
+    small: CacheBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The budget of `small` holds some twenty entries, whoever they are of."""
+    most, owners = 300, 1_000
+    monkeypatch.setattr(redis_backend, "COUNTED_FIELDS", most)
+    monkeypatch.setattr(memory_backend, "COUNTED_GROUPS", most)
+    small._most_groups = most  # type: ignore[attr-defined]  # of the one in memory
+    for n in range(owners):
+        await small.get_many([f"answer:{n}:1"])
+        await small.set(f"answer:{n}:1", b"x" * 100, DAY)
+    if isinstance(small, RedisCache):
+        held = await small._client.hlen(small._accounts[0])  # type: ignore[misc]  # redis-py's own
+    else:
+        held = len(small._usage)  # type: ignore[attr-defined]
+    assert held <= 1.5 * most
+    of_all = await used(small, "answer")
+    assert (of_all.misses, of_all.evictions) == (owners, owners - of_all.entries)
+    newest = await used(small, f"answer:{owners - 1}")
+    assert (newest.entries, newest.misses) == (1, 1)
+    assert (await used(small, "answer:0")).entries == 0
 
 
 async def test_what_was_set_comes_back_with_its_age_and_what_it_has_left(backend: CacheBackend) -> None:

@@ -95,8 +95,6 @@ class FairQueue:
         self._level = max(self._level, self._work[entry.user])
         self._work[entry.user] += estimate_s / entry.weight
         self._running[entry.user] += 1
-        if len(self._work) > REMEMBERED_USERS:
-            self._forget()
 
     def settled(self, entry: Waiting, estimate_s: float, work_s: float) -> None:
         """It has ended after `work_s`."""
@@ -132,6 +130,8 @@ class FairQueue:
 
     def _join(self, user: str) -> None:
         """One who neither waits nor runs begins at the level of the others."""
+        if len(self._work) >= REMEMBERED_USERS and user not in self._work:
+            self._forget()
         if not self._waiting[user] and not self._running[user]:
             self._work[user] = max(self._level, self._work.get(user, 0.0))
 

@@ -9,6 +9,8 @@ from ragents.rag.cache.types import CacheUsage, Held
 
 ENTRY_OVERHEAD_BYTES = 300
 """Key, record and dict slot of one entry, measured with tracemalloc on CPython 3.11 (64-byte keys)."""
+COUNTED_GROUPS = 50_000
+"""Layers of tenants whose look-ups are counted, beside those that hold entries, which the budget bounds."""
 
 
 @dataclass(slots=True)
@@ -30,6 +32,7 @@ class MemoryCache:
         self._clock = clock
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._usage: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._most_groups = COUNTED_GROUPS
         self._born: defaultdict[str, float] = defaultdict(float)  # sum of the entries' times, by group
         self._holders: dict[str, tuple[str, float]] = {}
         self._bytes = 0
@@ -117,6 +120,15 @@ class MemoryCache:
     def _count(self, key: str, what: str, by: int = 1) -> None:
         for each in _groups(key):
             self._usage[each][what] += by
+        if len(self._usage) > self._most_groups:
+            self._forget()
+
+    def _forget(self) -> None:
+        """What was looked up by owners of whom nothing is held; the layers' sums stay. Seldom: each looks at all."""
+        for group in [group for group, count in self._usage.items() if ":" in group and not count["entries"]]:
+            del self._usage[group]
+            self._born.pop(group, None)
+        self._most_groups = max(COUNTED_GROUPS, 2 * len(self._usage))
 
 
 def _groups(key: str) -> tuple[str, str]:

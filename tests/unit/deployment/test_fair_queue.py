@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ragents.deployment.admission import FairQueue, Waiting
+from ragents.deployment.admission import FairQueue, Waiting, fair_queue
 from ragents.deployment.rate_limiting import Priority
 
 AGING_S = 5.0
@@ -214,3 +214,18 @@ def test_users_who_are_gone_are_forgotten() -> None:
         queue.started(entry, 1.0)
         queue.settled(entry, 1.0, 0.5)
     assert len(queue._work) <= 10_001
+
+
+def test_users_who_are_refused_one_after_another_are_not_all_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No place becomes free meanwhile: all of them only come and go."""
+    monkeypatch.setattr(fair_queue, "REMEMBERED_USERS", 50)
+    queue = FairQueue(aging_s=5, max_entries=3)
+    stays = [Waiting(f"first {n}", Priority.CRITICAL, 0) for n in range(3)]
+    for each in stays:
+        queue.push(each)
+    for n in range(1_000):
+        entry = Waiting(f"user {n}", Priority.NORMAL, 0)
+        assert queue.push(entry) is entry
+        assert len(queue._work) <= 51
+        assert len(queue._waiting) <= 51
+    assert [queue.pop(0) for _ in range(3)] == stays

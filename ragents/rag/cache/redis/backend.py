@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 FOLDER = Path(__file__).parent
 ENTRY_OVERHEAD_BYTES = 900
 """Of one entry in its four structures: used_memory of Redis 6.2 over 20,000 entries (keys of 118 bytes)."""
+COUNTED_FIELDS = 100_000
+"""Counters of layers and tenants beyond which those of tenants that hold nothing begin anew: some 10 MB."""
 REMOVED_AT_ONCE = 500
 CONNECTIONS = 64
 GETS_AT_ONCE, GETS_TOGETHER = 2, 64
@@ -95,9 +97,8 @@ class RedisCache:
     async def set(self, key: str, value: bytes, ttl_s: float) -> list[str]:
         entry = self._prefix + key
         ttl_ms = max(1, int(ttl_s * 1000))
-        dropped = await self._run(
-            SET, [*self._accounts, entry], [len(self._prefix), value, ttl_ms, self._budget, ENTRY_OVERHEAD_BYTES]
-        )
+        arguments = [len(self._prefix), value, ttl_ms, self._budget, ENTRY_OVERHEAD_BYTES, COUNTED_FIELDS]
+        dropped = await self._run(SET, [*self._accounts, entry], arguments)
         if dropped is not None:
             self._refused_at = None
         return [name.decode()[len(self._prefix) :] for name in dropped or ()]

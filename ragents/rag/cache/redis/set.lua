@@ -1,6 +1,8 @@
--- Store an entry, forget what has expired, and drop the least recently used until the budget holds.
+-- Store an entry, forget what has expired, and drop the least recently used until the budget holds. Of counters beyond
+-- their number, some go that are of owners of whom nothing is held (see COUNTED_FIELDS).
 -- KEYS[1..4]: see drop.lua; KEYS[5]: the entry
--- ARGV: length of the prefix, value, ms to live, budget in bytes, bytes that an entry takes besides its value
+-- ARGV: length of the prefix, value, ms to live, budget in bytes, bytes that an entry takes besides its value, most
+--       counters
 -- Result: the keys that were dropped for the budget
 redis.call('HINCRBY', USAGE, 'sets|', 1)  -- first, for Redis refuses only a script's first write when memory is short
 local time = redis.call('TIME')
@@ -27,5 +29,15 @@ while total > budget do
   count('evictions', oldest, 1)
   dropped[#dropped + 1] = oldest
   if total >= before then break end  -- the accounts were evicted by the server itself: nothing more to learn here
+end
+if redis.call('HLEN', USAGE) > tonumber(ARGV[6]) then
+  for _, field in ipairs(redis.call('HRANDFIELD', USAGE, 10)) do
+    local group = field:match('|(.*:.*)$')  -- a layer's own sums have no owner, and stay
+    if group and tonumber(redis.call('HGET', USAGE, 'entries|' .. group) or 0) <= 0 then
+      for _, name in ipairs({'hits|', 'misses|', 'entries|', 'bytes|', 'evictions|', 'born|'}) do
+        redis.call('HDEL', USAGE, name .. group)
+      end
+    end
+  end
 end
 return dropped

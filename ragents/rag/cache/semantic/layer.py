@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections import Counter, defaultdict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -33,6 +33,8 @@ NEAREST = 8
 """Questions that the gate is asked about: each costs it about half a millisecond."""
 UNRELATED = ("How do I renew my passport?", "Which minerals make a volcanic rock dark?")
 OPPOSITE = ("How do I enable the firewall?", "How do I disable the firewall?")
+COUNTED_TENANTS = 10_000
+"""The counts of who was away for longest are forgotten beyond; those of all tenants together go on."""
 NOT_STARTED = "the semantic cache has not been started"
 
 
@@ -56,16 +58,14 @@ class SemanticCache:
         self._embedder = embedder
         self._chance = chance
         self._budget = ShadowBudget(config.max_false_hit_rate, config.min_shadow_samples)
-        self._counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._counts: OrderedDict[str, Counter[str]] = OrderedDict()
+        self._total = Counter[str]()
         self.off_because: str | None = NOT_STARTED if config.enabled else "semantic_cache.enabled is false"
 
     @property
     def counted(self) -> LayerCounts:
         """Of all tenants of this process, since it began."""
-        total = Counter[str]()
-        for counts in self._counts.values():
-            total.update(counts)
-        return LayerCounts(total["hits"], total["misses"], total["evictions"])
+        return LayerCounts(self._total["hits"], self._total["misses"], self._total["evictions"])
 
     async def start(self) -> None:
         """The self-test: with the encoder that serves, two unrelated questions and two opposite ones miss."""
@@ -87,7 +87,7 @@ class SemanticCache:
         hit = None
         if vector is not None:
             hit = await self._guarded(self._find(question.strip(), vector, scope), tenant=scope.tenant)
-        self._counts[scope.tenant]["hits" if hit is not None else "misses"] += 1
+        self._count(scope.tenant, "hits" if hit is not None else "misses")
         return hit
 
     async def keep(
@@ -116,7 +116,7 @@ class SemanticCache:
             return False
         work = self._answers.keep(scope, question.strip(), vector, packed)
         dropped = await self._guarded(work, tenant=scope.tenant)
-        self._counts[scope.tenant]["evictions"] += dropped or 0
+        self._count(scope.tenant, "evictions", dropped or 0)
         return dropped is not None
 
     def compare(self, hit: SemanticHit, fresh: RAGResponse) -> bool:
@@ -145,8 +145,7 @@ class SemanticCache:
     async def stats(self, *, tenant: str | None) -> SemanticStats:
         """Of one tenant, or of all with None, which is for admins."""
         usage = await self._guarded(self._answers.usage(tenant), tenant=tenant or "")
-        counted = list(self._counts.values()) if tenant is None else [self._counts.get(tenant, Counter())]
-        counts = sum(counted, Counter[str]())
+        counts = self._total if tenant is None else self._counts.get(tenant, Counter[str]())
         return SemanticStats(
             hits=counts["hits"],
             misses=counts["misses"],
@@ -180,7 +179,7 @@ class SemanticCache:
         near = await self._answers.nearest(scope, embedding, at_least=self.config.threshold, limit=NEAREST)
         meant = self._let_through(question, near)
         if meant is None:
-            self._counts[scope.tenant]["refused"] += bool(near)
+            self._count(scope.tenant, "refused", len(near) > 0)
             return None
         found = await self._answers.answer(scope, meant.digest)
         response = unpack(found.packed) if found is not None else None
@@ -204,8 +203,15 @@ class SemanticCache:
                 return await work
         except (BackendUnavailable, TimeoutError) as error:
             log.warning("the semantic cache goes without its store: %s", type(error).__name__)
-            self._counts[tenant]["errors"] += 1
+            self._count(tenant, "errors")
             return None
+
+    def _count(self, tenant: str, what: str, by: int = 1) -> None:
+        self._total[what] += by
+        self._counts.setdefault(tenant, Counter())[what] += by
+        self._counts.move_to_end(tenant)
+        if len(self._counts) > COUNTED_TENANTS:
+            self._counts.popitem(last=False)
 
     async def _failed_self_test(self) -> str | None:
         scope = CacheScope(tenant="self-test", model=self._embedder.model)

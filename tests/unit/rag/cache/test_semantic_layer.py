@@ -21,6 +21,7 @@ from ragents.rag.cache.semantic import (
     SemanticCacheConfig,
     SemanticHit,
     StoredQuestion,
+    layer,
 )
 from ragents.rag.cache.semantic.shadow import ShadowBudget, same_answer
 from ragents.rag.types import Citation, RAGResponse
@@ -271,3 +272,22 @@ def test_within_its_budget_it_stays_on() -> None:
 def test_answers_are_the_same_by_numbers_words_and_sources(fresh: str, sources: Sequence[str], same: bool) -> None:
     cited = tuple(Citation(n, source, "q") for n, source in enumerate(sources, start=1))
     assert same_answer(ANSWER, RAGResponse(QUESTION, answer=fresh, citations=cited)) is same
+
+
+async def test_counts_of_more_tenants_than_are_remembered_stay_in_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layer, "COUNTED_TENANTS", 10)
+    cache = await started()
+    for n in range(100):
+        tenant = f"t{n}"
+        await find(cache, scope=replace(SCOPE, tenant=tenant), principal=Principal(tenant=tenant))
+    assert len(cache._counts) == 10
+    assert (await cache.stats(tenant="t99")).misses == 1
+    assert (await cache.stats(tenant="t0")).misses == 0
+    assert (await cache.stats(tenant=None)).misses == cache.counted.misses == 100
+
+
+async def test_asking_for_the_statistics_of_a_tenant_that_is_not_there_remembers_nothing() -> None:
+    cache = await started()
+    for n in range(100):
+        await cache.stats(tenant=f"t{n}")
+    assert not cache._counts
