@@ -2,10 +2,12 @@
 
 import asyncio
 import os
+import uuid
 from pathlib import Path
 
+import numpy as np
 import pytest
-from prometheus_client import CollectorRegistry, multiprocess
+from prometheus_client import REGISTRY, CollectorRegistry, multiprocess
 
 from ragents.agents.checkpointing import CheckpointConfig, open_thread_state
 from ragents.agents.types import AgentAnswer
@@ -25,6 +27,8 @@ from ragents.errors import (
     RateLimited,
     ThreadBusy,
 )
+from ragents.llm.asked import asked_by
+from ragents.rag.cache import CacheConfig, CacheScope, get_cache
 from ragents.rag.cache.cache import LayerCounts
 from ragents.rag.types import RAGResponse
 from tests.redis_server import RedisServer
@@ -233,6 +237,50 @@ def test_a_new_cache_counts_from_its_own_beginning() -> None:
     assert hits() == 7
     caches.counted({layer: LayerCounts(hits=2, misses=0)})
     assert hits() == 9
+
+
+@pytest.mark.parametrize("backend", ["memory", "redis"])
+async def test_what_the_metrics_say_of_each_layer_is_what_its_statistics_say(
+    backend: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caches, layers = get_metrics().caches, ("embedding", "retrieval", "query_rewrite", "answer")
+    monkeypatch.setattr(caches, "_seen", {})  # other tests had caches of their own
+    monkeypatch.setattr(caches, "_seen_joined", 0)
+    url = request.getfixturevalue("redis_url") if backend == "redis" else "redis://nowhere"
+    settings = {"backend": backend, "redis_url": url, "namespace": f"t{uuid.uuid4().hex}", "timeout_s": 5}
+    cache = get_cache(CacheConfig.model_validate({**settings, "max_cache_size_mb": 0.02}))
+
+    def told(name: str) -> dict[str, float]:
+        return {layer: REGISTRY.get_sample_value(name, {"layer": layer}) or 0.0 for layer in layers}
+
+    counters = {name: told(f"rag_cache_{name}_total") for name in ("hits", "misses", "evictions")}
+    for n in range(40):
+        scope, text = CacheScope(f"tenant {n % 3}"), str(n // 2)
+        with asked_by(scope.tenant, read_along=False):
+            await cache.put_many({text: np.ones(8, np.float32)})
+            await cache.get_many([text, "another"])
+        await cache.cache_answer(text, RAGResponse(text), scope=scope)
+        await cache.cache_retrieval(text, RAGResponse(text), 5, scope=scope)
+        await cache.cache_rewrite(text, ["r"], scope=scope)
+        for other in (scope, CacheScope("another")):
+            await cache.get_answer(text, scope=other)
+            await cache.get_retrieval(text, 5, scope=other)
+            await cache.get_rewrite(text, scope=other)
+    key = cache._key_of("answer", text, scope)
+    await cache._backend.set(key, b"\x01damaged", 100)
+    assert await cache.get_answer(text, scope=scope) is None
+    await caches.look(cache)
+    stats = await cache.stats()
+    for name, before in counters.items():
+        after = told(f"rag_cache_{name}_total")
+        counted = {layer: after[layer] - before[layer] for layer in layers}
+        assert counted == {layer: getattr(stats[layer], name) for layer in layers}, name
+        assert all(counted.values()), name
+    assert told("rag_cache_hit_rate") == {layer: stats[layer].hit_rate for layer in layers}
+    if backend == "memory":  # its gauge is made once in a process, of one kind
+        assert told("rag_cache_bytes") == {layer: stats[layer].bytes for layer in layers}
+    await cache.clear()
+    await cache.close()
 
 
 def test_outcomes_and_reasons_are_there_before_they_happen() -> None:

@@ -97,7 +97,14 @@ class RedisCache:
     async def set(self, key: str, value: bytes, ttl_s: float) -> list[str]:
         entry = self._prefix + key
         ttl_ms = max(1, int(ttl_s * 1000))
-        arguments = [len(self._prefix), value, ttl_ms, self._budget, ENTRY_OVERHEAD_BYTES, COUNTED_FIELDS]
+        arguments: list[str | bytes | int] = [
+            len(self._prefix),
+            value,
+            ttl_ms,
+            self._budget,
+            ENTRY_OVERHEAD_BYTES,
+            COUNTED_FIELDS,
+        ]
         dropped = await self._run(SET, [*self._accounts, entry], arguments)
         if dropped is not None:
             self._refused_at = None
