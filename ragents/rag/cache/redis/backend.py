@@ -13,11 +13,12 @@ from typing import Any
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
 from ragents.concurrency.batches import Batches
 from ragents.errors import BackendUnavailable, ConfigError
 from ragents.rag.cache.patience import current_patience
+from ragents.rag.cache.redis.refusals import FAILURES, refusal_of, refuses
 from ragents.rag.cache.types import CacheConfig, CacheUsage, Held
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,8 @@ LAG_S = 0.01
 SILENCE_S = 0.3
 REFUSAL_S = 10.0
 """So long a refusal is news; then the next entry may be taken again."""
+CLEAR_TIMEOUT_S = 5.0
+"""Of each step of `clear`, which waits longer than a question does."""
 
 
 class Script:
@@ -81,6 +84,7 @@ class RedisCache:
         self._silent_since: float | None = None
         self._looking: asyncio.Task[None] | None = None
         self._refused_at: float | None = None
+        self._refusal = ""
 
     async def get_many(self, keys: Sequence[str]) -> list[Held | None]:
         found = await self._guarded(self._gets.run(keys))
@@ -91,6 +95,8 @@ class RedisCache:
         entries = [self._prefix + key for keys in asked for key in keys]
         async with asyncio.timeout(self._timeout_s * GIVE_UP):
             now, *pairs = await self._eval(GET, [*self._accounts[:2], *entries], [len(self._prefix)])
+        if len(pairs) != 2 * len(entries):
+            raise ValueError("an answer for other keys than were asked for")
         held = iter([_held(value, left, now) for value, left in zip(pairs[::2], pairs[1::2], strict=True)])
         return [list(islice(held, len(keys))) for keys in asked]
 
@@ -106,33 +112,35 @@ class RedisCache:
             COUNTED_FIELDS,
         ]
         dropped = await self._run(SET, [*self._accounts, entry], arguments)
-        if dropped is not None:
-            self._refused_at = None
-        return [name.decode()[len(self._prefix) :] for name in dropped or ()]
+        if not isinstance(dropped, list):
+            return []
+        self._refused_at = None
+        return [name.decode()[len(self._prefix) :] for name in dropped if isinstance(name, bytes)]
 
     async def reject(self, key: str) -> None:
         await self._run(REJECT, [*self._accounts, self._prefix + key], [len(self._prefix)])
 
     async def clear(self, prefix: str = "") -> int:
         """Raises BackendUnavailable: what was to be erased may still be there."""
-        removed, found = 0, list[str]()
+        removed, cursor = 0, 0
         try:
-            async for name in self._client.scan_iter(match=f"{self._prefix}{prefix}*", count=1_000):
-                found.append(name.decode())
-                if len(found) == REMOVED_AT_ONCE:
-                    removed += await self._eval(REMOVE, [*self._accounts, *found], [len(self._prefix)])
-                    found = []
-            if found:
-                removed += await self._eval(REMOVE, [*self._accounts, *found], [len(self._prefix)])
-        except (RedisError, OSError) as error:
+            while True:
+                async with asyncio.timeout(CLEAR_TIMEOUT_S):
+                    cursor, found = await self._client.scan(cursor, match=f"{self._prefix}{prefix}*", count=1_000)
+                for start in range(0, len(found), REMOVED_AT_ONCE):
+                    some = [name.decode() for name in found[start : start + REMOVED_AT_ONCE] if isinstance(name, bytes)]
+                    async with asyncio.timeout(CLEAR_TIMEOUT_S):
+                        removed += int(await self._eval(REMOVE, [*self._accounts, *some], [len(self._prefix)]))
+                if not cursor:
+                    return removed
+        except FAILURES as error:
             raise BackendUnavailable("cache", f"Redis cannot be used ({type(error).__name__})") from error
-        return removed
 
     async def usage(self, group: str = "") -> CacheUsage | None:
         told = await self._run(USAGE, self._accounts[:1], [group])
-        if told is None:
+        if not isinstance(told, list) or len(told) != 6 or not all(isinstance(value, int) for value in told):
             return None
-        hits, misses, entries, size, evictions, age_ms = (max(-1, int(value)) for value in told)
+        hits, misses, entries, size, evictions, age_ms = (max(-1, value) for value in told)
         age_s = age_ms / 1000 if age_ms >= 0 else None
         return CacheUsage(hits, misses, max(0, entries), max(0, size), evictions, age_s)
 
@@ -150,7 +158,7 @@ class RedisCache:
         if self._away_since is not None:
             return f"Redis is away since {time.monotonic() - self._away_since:.0f} s ({self._why}): nothing is cached"
         if self._refused_at is not None and time.monotonic() - self._refused_at < REFUSAL_S:
-            return "Redis has no memory left: nothing new is cached"
+            return f"{self._refusal}: nothing new is cached"
         return None
 
     async def close(self) -> None:
@@ -180,10 +188,10 @@ class RedisCache:
         try:
             with patience.spending():
                 answer = await _within(wait_s, call)
-        except (RedisError, OSError, TimeoutError) as error:
+        except FAILURES as error:
             patience.late = patience.late or isinstance(error, TimeoutError)
-            if "OOM" in str(error):  # from within a script it comes as any error of it
-                self._note_refusal()
+            if refuses(error):
+                self._note_refusal(error)
             elif not isinstance(error, TimeoutError) or self._silent_for_long():
                 self._leave(error)
             return None
@@ -196,9 +204,10 @@ class RedisCache:
         self._silent_since = self._silent_since or now
         return now - self._silent_since > SILENCE_S
 
-    def _note_refusal(self) -> None:
+    def _note_refusal(self, error: Exception) -> None:
+        self._refusal = refusal_of(error)
         if self._refused_at is None:
-            log.warning("cache: Redis has no memory left, new entries are refused")
+            log.warning("cache: %s, new entries are not kept", self._refusal)
         self._refused_at = time.monotonic()
 
     def _leave(self, error: Exception) -> None:
@@ -216,8 +225,10 @@ class RedisCache:
                     # Those of before the outage are dead, and would look like another one.
                     await self._client.connection_pool.disconnect(inuse_connections=False)
                     await self._client.ping()
-            except (RedisError, OSError, TimeoutError):
-                continue
+                    await self._eval(TAKE, [f"{self._namespace}:flight:probe"], ["probe", 1])
+            except FAILURES as error:
+                if not refuses(error):
+                    continue
             self._away_since = self._silent_since = None
             log.info("cache: Redis is back")
             return

@@ -2,12 +2,13 @@
 -- KEYS: usage (hash), lru (sorted set: entry -> ms of its last use), then the entries
 -- ARGV: the length of the prefix that every entry's key has
 -- Result: {ms now, value or false, ms left, value or false, ms left, ...}; a value begins with the ms it was stored at
--- Writes are tried only: a server without memory left still answers look-ups.
+-- Writes are tried only: a server without memory left still answers look-ups. A key of another type is a miss.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local found = {now}
 for n = 3, #KEYS do
-  local value = redis.call('GET', KEYS[n])
+  local value = redis.pcall('GET', KEYS[n])
+  if type(value) ~= 'string' then value = false end
   local group = KEYS[n]:sub(ARGV[1] + 1):match('^(.*):')
   local field = 'misses|'
   if value then
