@@ -38,8 +38,8 @@ LOOK_EVERY_S = (0.01, 0.2)
 class RateLimiter:
     """Token buckets per user, for all processes on the Redis of `config.redis_url`.
 
-    `await initialize()` before use and `await close()` after it, or `async with`. Without Redis, and while it is away,
-    each of `processes` gives its share of the limits in its own memory.
+    `await initialize()` before use and `await close()` after it, or `async with`. Without Redis each of `processes`
+    gives its share of the limits in its own memory; while Redis is away as well, of as many as were last seen there.
     """
 
     def __init__(
@@ -86,7 +86,12 @@ class RateLimiter:
             return "memory"
         if self._shared.problem is None:
             return "redis"
-        return f"local share: 1/{self._processes} of each limit in this process"
+        return f"local share: 1/{self.processes} of each limit in this process"
+
+    @property
+    def processes(self) -> int:
+        """Of so many this one gives its share: those seen on Redis when it was last there, or what was configured."""
+        return self._processes if self._shared is None else self._shared.processes
 
     async def check(self) -> None:
         """For /health. BackendUnavailable while the local share applies."""

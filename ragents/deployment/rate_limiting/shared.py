@@ -15,7 +15,8 @@ class SharedRateLimits:
     """`shared` decides while it answers; else `local`, which gives a share of each limit.
 
     A call that fails costs its time limit once; then `shared` is left alone for `retry_s`, and one call at a time
-    tries it again. The local count starts empty with each outage and is not carried over to `shared`.
+    tries it again. The local count is not carried over to `shared`, nor the other way round. `probe` says whether
+    `shared` can count, and how many processes share it: of so many the local share is one, from then on.
     """
 
     def __init__(
@@ -24,7 +25,7 @@ class SharedRateLimits:
         local: MemoryRateLimits,
         *,
         retry_s: float,
-        probe: Callable[[], Awaitable[object]],
+        probe: Callable[[], Awaitable[int]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._shared, self._local = shared, local
@@ -37,6 +38,11 @@ class SharedRateLimits:
     def problem(self) -> BackendUnavailable | None:
         """Why the local share applies, or None."""
         return self._problem
+
+    @property
+    def processes(self) -> int:
+        """Of so many the local share is one."""
+        return self._local.processes
 
     async def take(
         self, user: str, demand: Demand, limits: Sequence[Bucket], *, lease: Lease | None = None
@@ -71,7 +77,7 @@ class SharedRateLimits:
     async def check(self) -> None:
         """For /health: BackendUnavailable while the local share applies. Finds out whether that still must be."""
         try:
-            await self._probe()
+            self._local.processes = await self._probe()
         except BackendUnavailable as error:
             self._lost(error)
             raise
