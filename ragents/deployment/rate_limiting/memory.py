@@ -118,7 +118,8 @@ def _busy(held: _User, lease: Lease | None, now: int) -> int:
         return 0
     for each in [each for each, until in held.leases.items() if until <= now]:
         del held.leases[each]
-    return 0 if len(held.leases) < lease.limit else min(ASK_AGAIN_US, max(1, min(held.leases.values()) - now))
+    free = len(held.leases) < lease.limit or lease.id in held.leases
+    return 0 if free else min(ASK_AGAIN_US, max(1, min(held.leases.values()) - now))
 
 
 def _fitting(demand: Demand, limits: Sequence[Bucket], processes: int) -> Demand:

@@ -56,3 +56,4 @@ async def _keep_saying(shared: SharedRateLimits) -> None:
         await asyncio.sleep(presence.EVERY_S)
         with suppress(BackendUnavailable):
             await shared.check()
+            await shared.release()

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from ragents.deployment.rate_limiting.memory import MemoryRateLimits
@@ -9,6 +10,9 @@ from ragents.deployment.rate_limiting.types import Bucket, Decision, Demand, Lea
 from ragents.errors import BackendUnavailable
 
 log = logging.getLogger(__name__)
+
+MAX_OWED = 10_000
+"""Places in flight that Redis is still to be told the end of; the oldest end there by themselves."""
 
 
 class SharedRateLimits:
@@ -33,6 +37,7 @@ class SharedRateLimits:
         self._away_until: float | None = None
         self._trying = False
         self._problem: BackendUnavailable | None = None
+        self._owed: deque[tuple[str, Lease]] = deque(maxlen=MAX_OWED)
 
     @property
     def problem(self) -> BackendUnavailable | None:
@@ -51,7 +56,11 @@ class SharedRateLimits:
             try:
                 decision = await self._shared.take(user, demand, limits, lease=lease)
             except BackendUnavailable as error:
+                self._owe(user, lease)  # it may have been given
                 self._lost(error)
+            except BaseException:
+                self._owe(user, lease)
+                raise
             else:
                 self._found()
                 return decision
@@ -62,7 +71,7 @@ class SharedRateLimits:
     async def settle(
         self, user: str, change: Demand, limits: Sequence[Bucket], *, source: Source, lease: Lease | None = None
     ) -> None:
-        """What Redis does not hear of, because it is away, it forgets in time."""
+        """What Redis does not hear of, because it is away, it forgets in time; the end of a lease is told later."""
         if source == "local share":
             await self._local.settle(user, change, limits, source=source, lease=lease)
         elif self._may_try():
@@ -70,9 +79,15 @@ class SharedRateLimits:
                 await self._shared.settle(user, change, limits, source=source, lease=lease)
                 self._found()
             except BackendUnavailable as error:
+                self._owe(user, lease)
                 self._lost(error)
+            except BaseException:
+                self._owe(user, lease)
+                raise
             finally:
                 self._trying = False
+        else:
+            self._owe(user, lease)
 
     async def check(self) -> None:
         """For /health: BackendUnavailable while the local share applies. Finds out whether that still must be."""
@@ -82,6 +97,20 @@ class SharedRateLimits:
             self._lost(error)
             raise
         self._found()
+
+    async def release(self) -> None:
+        """End the leases whose end Redis has not heard of. BackendUnavailable; then the rest is for the next time."""
+        while self._owed:
+            user, lease = self._owed.popleft()
+            try:
+                await self._shared.settle(user, Demand(0), (), source="redis", lease=lease)
+            except BackendUnavailable:
+                self._owe(user, lease)
+                raise
+
+    def _owe(self, user: str, lease: Lease | None) -> None:
+        if lease is not None:
+            self._owed.append((user, lease))
 
     def _may_try(self) -> bool:
         if self._away_until is None:
