@@ -2,7 +2,8 @@
 
 While there are no keys, whoever sits at this machine may do everything, and nobody else anything. "At this machine"
 is decided by the address of the connection. What a header says can only make a caller *less* trusted:
-- a forwarding header means that a proxy on this machine stands before a caller we cannot see;
+- a forwarding header means that a proxy on this machine stands before a caller we cannot see; so does HTTP/1.0, which
+  is how nginx passes requests on where nothing else is configured: with our own Host and no header of its own;
 - a Host that is a foreign domain means that a web page reaches us by DNS rebinding;
 - a foreign Origin means that a web page elsewhere sends this request through the browser of this machine's user.
 """
@@ -47,6 +48,11 @@ def principal_of(scope: Scope) -> Principal:
         raise PermissionDenied(
             f"the request came through a proxy (header {found!r}), so its caller may be anyone, and this server has no "
             "API keys; ask on 127.0.0.1 directly"
+        )
+    if scope.get("http_version") == "1.0":
+        raise PermissionDenied(
+            "the request came by HTTP/1.0, as from a proxy, so its caller may be anyone, and this server has no API "
+            "keys; ask on 127.0.0.1 directly, by HTTP/1.1"
         )
     for name, prefix in (("host", "//"), ("origin", "")):
         sent = headers.get(name)

@@ -111,11 +111,12 @@ class Health:
         return f"{self._app.config.llm.provider}: {self._app.llm.name}"
 
     async def _limiter(self) -> str | None:
+        limiter = self._app.limiter
         try:
-            await self._app.limiter.check()
+            await limiter.check()
         except BackendUnavailable as error:
-            raise BackendUnavailable("limits", f"{error.detail}; {self._app.limiter.backend}") from None
-        return self._app.limiter.backend
+            raise BackendUnavailable("limits", f"{error.detail}; {limiter.backend}") from None
+        return limiter.backend if limiter.backend == "memory" else f"{limiter.backend}; {limiter.processes} processes"
 
     async def _encoder(self) -> str | None:
         if isinstance(self._app.encoder, Checked):

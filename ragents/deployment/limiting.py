@@ -18,6 +18,10 @@ class Limiting:
     def __init__(self, limiter: RateLimiter, metrics: Metrics) -> None:
         self._limiter, self._metrics = limiter, metrics
 
+    def observe(self) -> None:
+        """Whether a share of the limits applies, for the metrics."""
+        self._metrics.local_share(self._limiter.degraded)
+
     @asynccontextmanager
     async def request(self, *, characters: int, max_tokens: int | None) -> AsyncIterator[Reservation | None]:
         """RateLimited, or a reservation that is settled by how the block ends, unless it was before.
@@ -40,7 +44,7 @@ class Limiting:
             context.headers.update(refused.headers)
             raise
         finally:
-            self._metrics.local_share(self._limiter.degraded)
+            self.observe()
         context.headers.update(headers(reservation.decision, limits))
         async with reservation:
             yield reservation

@@ -69,7 +69,8 @@ class Questions:
         )
 
     def observe(self) -> None:
-        """What runs and what waits, for the metrics."""
+        """What runs, what waits, and whether limits are counted here, for the metrics: also while nobody asks."""
+        self._limiting.observe()
         self._metrics.admission(self._admission.in_flight, self._admission.depth())
 
     async def query(

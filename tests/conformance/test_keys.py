@@ -1,5 +1,6 @@
 """Every store of keys behaves the same; the one on Postgres keeps tenants apart."""
 
+import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator
@@ -9,10 +10,10 @@ import asyncpg
 import pytest
 
 from ragents.deployment.keys import AuditEntry, KeyLimits, KeyOwner, KeyStore, MemoryKeys
-from ragents.deployment.keys.postgres import PostgresAudit, PostgresKeys
+from ragents.deployment.keys.postgres import SQL, PostgresAudit, PostgresKeys
 from ragents.deployment.keys.types import KEY, hash_of, now
 from ragents.deployment.rate_limiting import Limits, Priority
-from ragents.errors import NotFound
+from ragents.errors import InputError, NotFound
 from ragents.postgres import Connections, open_connections
 
 
@@ -104,6 +105,31 @@ async def test_a_revoked_key_says_so_and_stays_so(keys: KeyStore, owner: KeyOwne
     assert revoked.state(now()) == "revoked"
     assert (await keys.revoke(stored.id, actor="operator")).revoked_at == revoked.revoked_at
     assert await keys.find(stored.id) == revoked
+
+
+async def test_a_key_that_has_ended_gets_no_successor(keys: KeyStore, owner: KeyOwner) -> None:
+    revoked, _ = await keys.create(owner, lasts=None, actor="operator")
+    await keys.revoke(revoked.id, actor="operator")
+    rotated, _ = await keys.create(owner, lasts=None, actor="operator")
+    await keys.rotate(rotated.id, grace=timedelta(), actor="operator")
+    for old, state in ((revoked, "revoked"), (rotated, "expired")):
+        with pytest.raises(InputError, match=f"is {state}; make a new one"):
+            await keys.rotate(old.id, grace=timedelta(days=1), actor="operator")
+    assert len(await keys.list(owner.tenant)) == 3
+
+
+async def test_a_key_that_is_revoked_while_it_rotates_gets_no_successor(owning: Connections, owner: KeyOwner) -> None:
+    keys = PostgresKeys(owning)
+    stored, _ = await keys.create(owner, lasts=None, actor="operator")
+    async with owning.use(20) as db, db.transaction():
+        await db.execute(SQL["set_tenant"], owner.tenant)
+        await db.fetchrow(SQL["revoke"], owner.tenant, stored.id)
+        rotating = asyncio.create_task(keys.rotate(stored.id, grace=timedelta(days=1), actor="operator"))
+        while not await db.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            await asyncio.sleep(0.01)
+    with pytest.raises(InputError, match="has just ended"):
+        await rotating
+    assert [each.id for each in await keys.list(owner.tenant)] == [stored.id]
 
 
 async def test_a_rotated_key_ends_after_its_grace_and_the_new_one_has_its_rights(

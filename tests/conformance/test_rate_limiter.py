@@ -194,6 +194,14 @@ async def test_the_place_of_a_process_that_died_is_free_after_its_lease(table: T
     assert (await table.take(limits, lease=Lease("next", 1, 60))).allowed
 
 
+async def test_a_request_that_is_sent_again_keeps_its_place(table: Table) -> None:
+    limits, lease = Limits(concurrent_requests=1), Lease("again", 1, 60)
+    assert [(await table.take(limits, lease=lease)).allowed for _ in range(2)] == [True, True]
+    assert not (await table.take(limits, lease=Lease("another", 1, 60))).allowed
+    await table.settle(limits, Demand(0), lease=lease)
+    assert (await table.take(limits, lease=Lease("another", 1, 60))).allowed
+
+
 async def test_calls_without_a_limit_do_not_spoil_it_for_those_with_it(table: Table) -> None:
     """Two keys of one user, of which one has a limit of tokens."""
     with_tokens, without = Limits(tokens_per_minute=600), Limits()

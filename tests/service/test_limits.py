@@ -165,11 +165,12 @@ async def test_refusals_are_counted_by_reason(client: httpx.AsyncClient, limit: 
 
 
 async def test_without_redis_questions_go_on_and_health_says_so(
-    client: httpx.AsyncClient, limit: Limit, monkeypatch: pytest.MonkeyPatch
+    client: httpx.AsyncClient, limit: Limit, monkeypatch: pytest.MonkeyPatch, own_redis: RedisServer
 ) -> None:
     from ragents.deployment.bentoml_service import _state
 
-    limiter = limit(redis_url="unix:///nowhere/redis.sock", burst_size=4, replicas=2)
+    own_redis.stop()
+    limiter = limit(redis_url=own_redis.url, burst_size=4, replicas=2)
     await limiter.initialize()
     monkeypatch.setattr(_state.health, "_app", _WithLimiter(_state.app, limiter))
     monkeypatch.setattr(_state.health, "_checked_at", float("-inf"))
@@ -183,6 +184,13 @@ async def test_without_redis_questions_go_on_and_health_says_so(
     assert health["status"] == "degraded"
     assert "1/2 of each limit in this process" in health["components"]["limits"]["error"]
     assert "rag_rate_limit_local_share 1.0" in (await client.get("/metrics")).text
+    own_redis.start()
+    await limiter.check()
+    _state.questions.observe()  # as every few seconds, also while nobody asks
+    assert "rag_rate_limit_local_share 0.0" in (await client.get("/metrics")).text
+    monkeypatch.setattr(_state.health, "_checked_at", float("-inf"))
+    health = (await client.get("/health")).json()
+    assert health["components"]["limits"]["detail"] == "redis; 2 processes"
     await limiter.close()
     monkeypatch.undo()
     _state.health._checked_at = float("-inf")

@@ -4,6 +4,7 @@ import hmac
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from cachetools import TTLCache
 from starlette.datastructures import Headers
@@ -80,7 +81,7 @@ class Gate:
         return stored.caller(self._limits)
 
     async def _find(self, key_id: str) -> StoredKey | None:
-        if key_id in self._found:
+        with suppress(KeyError):  # asked once: between `in` and the look it could end
             return self._found[key_id]
         found = await self._keys.find(key_id)
         self._found[key_id] = found
@@ -88,7 +89,13 @@ class Gate:
 
 
 def secret_of(headers: Headers) -> str | None:
-    """X-API-Key, or the token of Authorization: Bearer (OpenAI's clients)."""
+    """X-API-Key, or the token of Authorization: Bearer (OpenAI's clients), where there is none.
+
+    AuthenticationRequired for a header that is there twice: nobody knows which of them a proxy has looked at.
+    """
+    for name in ("x-api-key", "authorization"):
+        if len(headers.getlist(name)) > 1:
+            raise AuthenticationRequired(f"the header {name} was sent more than once; send one key")
     if (key := headers.get("x-api-key", "").strip()) != "":
         return key
     scheme, _, token = headers.get("authorization", "").strip().partition(" ")

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from ragents.deployment.keys.types import KeyOwner, StoredKey, new_key, now
+from ragents.deployment.keys.types import KeyOwner, StoredKey, check_active, new_key, now
 from ragents.errors import NotFound
 
 
@@ -35,6 +35,7 @@ class MemoryKeys:
 
     async def rotate(self, key_id: str, *, grace: timedelta, actor: str) -> tuple[StoredKey, str]:
         old = self._known(key_id)
+        check_active(old)
         ends = now() + grace
         self._keys[key_id] = replace(old, expires_at=ends if old.expires_at is None else min(old.expires_at, ends))
         lasts = None if old.expires_at is None else old.expires_at - old.created_at

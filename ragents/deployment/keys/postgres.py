@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncpg
 
 from ragents.deployment.keys.audit import say
-from ragents.deployment.keys.types import AuditEntry, KeyLimits, KeyOwner, StoredKey, new_key, now
+from ragents.deployment.keys.types import AuditEntry, KeyLimits, KeyOwner, StoredKey, check_active, new_key, now
 from ragents.deployment.rate_limiting.types import Priority
 from ragents.errors import InputError, NotFound
 from ragents.postgres.connections import Connections
@@ -55,11 +55,11 @@ class PostgresKeys:
 
     async def rotate(self, key_id: str, *, grace: timedelta, actor: str) -> tuple[StoredKey, str]:
         old = await self._known(key_id)
-        if (state := old.state(now())) != "active":
-            raise InputError(f"key {key_id!r} is {state}; make a new one with `ragents keys create`", field="key")
+        check_active(old)
         lasts = None if old.expires_at is None else old.expires_at - old.created_at
         async with self._as(old.owner.tenant) as db:
-            await db.execute(SQL["expire"], old.owner.tenant, key_id, grace)
+            if await db.fetchrow(SQL["expire"], old.owner.tenant, key_id, grace) is None:
+                raise InputError(f"key {key_id!r} has just ended; make a new one", field="key")
             stored, text = await _create(db, old.owner, lasts)
             details = {"new": stored.id, "grace_s": grace.total_seconds()}
             await write(db, AuditEntry(old.owner.tenant, actor, "keys.rotate", key_id, details))

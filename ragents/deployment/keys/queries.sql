@@ -38,8 +38,9 @@ SELECT * FROM ragents.api_keys WHERE tenant = $1 ORDER BY created_at, id;
 UPDATE ragents.api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE tenant = $1 AND id = $2 RETURNING *;
 
 -- name: expire
--- $1 tenant, $2 id, $3 interval; never later than it was to expire
-UPDATE ragents.api_keys SET expires_at = least(expires_at, now() + $3::interval) WHERE tenant = $1 AND id = $2
+-- $1 tenant, $2 id, $3 interval; never later than it was to expire; nothing for a key that has ended, also while this waited
+UPDATE ragents.api_keys SET expires_at = least(expires_at, now() + $3::interval)
+WHERE tenant = $1 AND id = $2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())
 RETURNING *;
 
 -- name: audit

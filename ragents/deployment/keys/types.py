@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from ragents.config.base import Config
 from ragents.deployment.callers import Caller
 from ragents.deployment.rate_limiting.types import Limits, Priority
+from ragents.errors import InputError
 from ragents.principal import Principal, Role
 
 KEY = re.compile(r"^rag_([0-9a-f]{12})_([A-Za-z0-9_-]{43})$")
@@ -34,14 +35,16 @@ class AuthConfig(Config):
     @field_validator("bootstrap_key", mode="before")
     @classmethod
     def _digits_are_text(cls, key: object) -> object:
-        """An environment variable of digits alone is read as a number."""
-        return str(key) if isinstance(key, int) else key
+        """An environment variable of digits alone is read as a number; what comes from a file ends with a new line."""
+        return str(key) if isinstance(key, int) else key.strip() if isinstance(key, str) else key
 
     @field_validator("bootstrap_key")
     @classmethod
     def _cannot_be_guessed(cls, key: SecretStr | None) -> SecretStr | None:
         if key is not None and len(key.get_secret_value()) < MIN_BOOTSTRAP_CHARACTERS:
             raise ValueError(f"shorter than {MIN_BOOTSTRAP_CHARACTERS} characters; make one with: openssl rand -hex 32")
+        if key is not None and not key.get_secret_value().isascii():
+            raise ValueError("holds what a header cannot carry; make one with: openssl rand -hex 32")
         if key is not None and key.get_secret_value().upper().startswith(PLACEHOLDER):
             raise ValueError("the example's own words, which everybody knows; make one with: openssl rand -hex 32")
         return key
@@ -129,6 +132,12 @@ class AuditEntry:
     target: str
     details: Mapping[str, object] = field(default_factory=dict)
     request_id: str | None = None
+
+
+def check_active(key: StoredKey) -> None:
+    """InputError for a key that ended: another one for its owner would undo that."""
+    if (state := key.state(now())) != "active":
+        raise InputError(f"key {key.id!r} is {state}; make a new one with `ragents keys create`", field="key")
 
 
 def new_key() -> tuple[str, bytes, str]:

@@ -37,7 +37,10 @@ class RateLimitConfig(Config):
         default=("failure", "cancel"), description="what gives the request back: failure, cancel, cache_hit"
     )
     replicas: int = Field(
-        default=1, ge=1, le=1000, description="servers that share the Redis; while it is away each gives 1/replicas"
+        default=1,
+        ge=1,
+        le=1000,
+        description="servers, at the least: while Redis is away each process gives its share of those last seen there",
     )
     redis_timeout_s: float = Field(default=0.05, gt=0, le=5, description="a decision waits so long for Redis")
     retry_s: float = Field(default=1.0, gt=0, le=60, description="pause before Redis is tried again")

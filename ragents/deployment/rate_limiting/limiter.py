@@ -38,8 +38,8 @@ LOOK_EVERY_S = (0.01, 0.2)
 class RateLimiter:
     """Token buckets per user, for all processes on the Redis of `config.redis_url`.
 
-    `await initialize()` before use and `await close()` after it, or `async with`. Without Redis, and while it is away,
-    each of `processes` gives its share of the limits in its own memory.
+    `await initialize()` before use and `await close()` after it, or `async with`. Without Redis each of `processes`
+    gives its share of the limits in its own memory; while Redis is away as well, of as many as were last seen there.
     """
 
     def __init__(
@@ -61,7 +61,9 @@ class RateLimiter:
         self._waiting = Waiting(most=self.config.max_queue)
 
     async def initialize(self) -> None:
-        """Open what is configured. A Redis that is away is not an error: see `check`."""
+        """Open what is configured, once. A Redis that is away is not an error: see `check`."""
+        if self._queue is not None:
+            return
         from ragents.deployment.rate_limiting.opening import open_backends  # noqa: PLC0415  # with its driver
 
         opened = await self._stack.enter_async_context(open_backends(self.config, processes=self._processes))
@@ -70,6 +72,7 @@ class RateLimiter:
             self._backend = opened.shared
 
     async def close(self) -> None:
+        self._queue = None
         await self._stack.aclose()
 
     async def __aenter__(self) -> "RateLimiter":
@@ -86,7 +89,12 @@ class RateLimiter:
             return "memory"
         if self._shared.problem is None:
             return "redis"
-        return f"local share: 1/{self._processes} of each limit in this process"
+        return f"local share: 1/{self.processes} of each limit in this process"
+
+    @property
+    def processes(self) -> int:
+        """Of so many this one gives its share: those seen on Redis when it was last there, or what was configured."""
+        return self._processes if self._shared is None else self._shared.processes
 
     async def check(self) -> None:
         """For /health. BackendUnavailable while the local share applies."""
@@ -102,7 +110,7 @@ class RateLimiter:
     async def check_rate_limit(self, user_id: str, *, tenant: str = DEFAULT_TENANT) -> tuple[bool, float]:
         """Take one request: (True, 0.0), or (False, seconds until one is there) and nothing is taken."""
         # Without concurrent_requests: nobody would give the place back.
-        decision = await self._backend.take(user_key(tenant, user_id), ONE, self.limits.buckets)
+        decision = await self._counter().take(user_key(tenant, user_id), ONE, self.limits.buckets)
         return decision.allowed, decision.wait_s
 
     async def process_with_rate_limit(
@@ -151,11 +159,14 @@ class RateLimiter:
         Waits for one; TimeoutError after `timeout` seconds. What a process has taken and not finished is gone.
         """
         queue = self._opened_queue()
-        async with asyncio.timeout(timeout):
-            pause_s, longest_s = LOOK_EVERY_S
-            while (entry := await queue.pop()) is None:
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, longest_s)
+        ends = float("inf") if timeout is None else time.monotonic() + timeout
+        pause_s, longest_s = LOOK_EVERY_S
+        # Never cut off while it looks: the entry would be gone, and nobody would have it.
+        while (entry := await queue.pop()) is None:
+            if (left_s := ends - time.monotonic()) <= 0:
+                raise TimeoutError(f"no request came within timeout = {timeout:g} s")
+            await asyncio.sleep(min(pause_s, left_s))
+            pause_s = min(2 * pause_s, longest_s)
         return entry.user, entry.data, entry.priority
 
     # For the service
@@ -182,7 +193,7 @@ class RateLimiter:
         lease = None
         if limits.concurrent_requests is not None:
             lease = Lease(uuid.uuid4().hex, limits.concurrent_requests, self.config.lease_s)
-        return await self._backend.take(user_key(tenant, user), demand, limits.buckets, lease=lease), demand, lease
+        return await self._counter().take(user_key(tenant, user), demand, limits.buckets, lease=lease), demand, lease
 
     async def _reserve_in_line(self, tenant: str, user: str, priority: Priority, ends: float | None) -> Reservation:
         rank = priority.rank if self.config.enable_priority_queue else 0
@@ -202,9 +213,14 @@ class RateLimiter:
                     raise RateLimited("more urgent requests of this user wait; try again later", retry_after_s=1.0)
                 await standing.moved(min(pause_s, 3600.0))
 
+    def _counter(self) -> RateLimitBackend:
+        if self.config.redis_url is not None:
+            self._opened_queue()
+        return self._backend
+
     def _opened_queue(self) -> RequestQueue:
         if self._queue is None:
-            raise RuntimeError("call `await limiter.initialize()` first")
+            raise RuntimeError("call `await limiter.initialize()` first, or use `async with`")
         return self._queue
 
 

@@ -29,7 +29,8 @@ class _User:
 class MemoryRateLimits:
     """A RateLimitBackend for one event loop. `clock` gives microseconds.
 
-    Gives 1/`processes` of each limit. Counts for `max_users`; beyond that the one that was idle longest is forgotten.
+    Gives 1/`processes` of each limit; when that changes, each bucket stays as full as it was. Counts for `max_users`;
+    beyond that the one that was idle longest is forgotten.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class MemoryRateLimits:
         clock: Callable[[], int] | None = None,
         source: Source = "memory",
     ) -> None:
-        self._processes = processes
+        self.processes = processes
         self._clock = clock or (lambda: time.monotonic_ns() // 1000)
         self._max_users = max_users
         self._source = source
@@ -50,7 +51,7 @@ class MemoryRateLimits:
         self, user: str, demand: Demand, limits: Sequence[Bucket], *, lease: Lease | None = None
     ) -> Decision:
         now, held = self._clock(), self._user(user)
-        limits, demand, lease = self._share(limits), _fitting(demand, limits, self._processes), self._smaller(lease)
+        limits, demand, lease = self._share(limits), _fitting(demand, limits, self.processes), self._smaller(lease)
         wait_us, reason = 0, None
         missing: list[int] = []
         for bucket in limits:
@@ -75,7 +76,7 @@ class MemoryRateLimits:
             bucket.name: max(0, bucket.capacity * bucket.period_us - _missing(held, bucket, now)) // bucket.period_us
             for bucket in limits
         }
-        return Decision(wait_us == 0, wait_us / 1e6, found, remaining, self._source, self._processes)
+        return Decision(wait_us == 0, wait_us / 1e6, found, remaining, self._source, self.processes)
 
     async def settle(
         self, user: str, change: Demand, limits: Sequence[Bucket], *, source: Source, lease: Lease | None = None
@@ -88,12 +89,12 @@ class MemoryRateLimits:
                 held.missing[bucket.name] = (now, max(0, _missing(held, bucket, now) + by * bucket.period_us))
 
     def _share(self, limits: Sequence[Bucket]) -> Sequence[Bucket]:
-        return limits if self._processes == 1 else [bucket.shared(self._processes) for bucket in limits]
+        return limits if self.processes == 1 else [bucket.shared(self.processes) for bucket in limits]
 
     def _smaller(self, lease: Lease | None) -> Lease | None:
-        if lease is None or self._processes == 1:
+        if lease is None or self.processes == 1:
             return lease
-        return Lease(lease.id, max(1, lease.limit // self._processes), lease.lease_s)
+        return Lease(lease.id, max(1, lease.limit // self.processes), lease.lease_s)
 
     def _user(self, user: str) -> _User:
         held = self._users.get(user)
@@ -117,7 +118,8 @@ def _busy(held: _User, lease: Lease | None, now: int) -> int:
         return 0
     for each in [each for each, until in held.leases.items() if until <= now]:
         del held.leases[each]
-    return 0 if len(held.leases) < lease.limit else min(ASK_AGAIN_US, max(1, min(held.leases.values()) - now))
+    free = len(held.leases) < lease.limit or lease.id in held.leases
+    return 0 if free else min(ASK_AGAIN_US, max(1, min(held.leases.values()) - now))
 
 
 def _fitting(demand: Demand, limits: Sequence[Bucket], processes: int) -> Demand:

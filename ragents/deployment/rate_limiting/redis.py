@@ -65,10 +65,6 @@ class Server:
                 "EVAL", script.text, len(keys), *keys, *arguments, timeout_s=timeout_s, again=again
             )
 
-    async def try_write(self, *, timeout_s: float) -> None:
-        """Whether it can count: a server that is full or only reads answers a PING."""
-        await self.command("SET", f"{PREFIX}:probe", "1", "PX", 1, timeout_s=timeout_s, again=True)
-
     async def command(self, *parts: Argument, timeout_s: float, again: bool = False) -> Any:
         """`again` repeats, within the same time, what met a connection that had broken: only what may be done twice."""
         try:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from ragents.deployment.rate_limiting.memory import MemoryRateLimits
@@ -10,12 +11,16 @@ from ragents.errors import BackendUnavailable
 
 log = logging.getLogger(__name__)
 
+MAX_OWED = 10_000
+"""Places in flight that Redis is still to be told the end of; the oldest end there by themselves."""
+
 
 class SharedRateLimits:
     """`shared` decides while it answers; else `local`, which gives a share of each limit.
 
     A call that fails costs its time limit once; then `shared` is left alone for `retry_s`, and one call at a time
-    tries it again. The local count starts empty with each outage and is not carried over to `shared`.
+    tries it again. The local count is not carried over to `shared`, nor the other way round. `probe` says whether
+    `shared` can count, and how many processes share it: of so many the local share is one, from then on.
     """
 
     def __init__(
@@ -24,7 +29,7 @@ class SharedRateLimits:
         local: MemoryRateLimits,
         *,
         retry_s: float,
-        probe: Callable[[], Awaitable[object]],
+        probe: Callable[[], Awaitable[int]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._shared, self._local = shared, local
@@ -32,11 +37,17 @@ class SharedRateLimits:
         self._away_until: float | None = None
         self._trying = False
         self._problem: BackendUnavailable | None = None
+        self._owed: deque[tuple[str, Lease]] = deque(maxlen=MAX_OWED)
 
     @property
     def problem(self) -> BackendUnavailable | None:
         """Why the local share applies, or None."""
         return self._problem
+
+    @property
+    def processes(self) -> int:
+        """Of so many the local share is one."""
+        return self._local.processes
 
     async def take(
         self, user: str, demand: Demand, limits: Sequence[Bucket], *, lease: Lease | None = None
@@ -45,7 +56,11 @@ class SharedRateLimits:
             try:
                 decision = await self._shared.take(user, demand, limits, lease=lease)
             except BackendUnavailable as error:
+                self._owe(user, lease)  # it may have been given
                 self._lost(error)
+            except BaseException:
+                self._owe(user, lease)
+                raise
             else:
                 self._found()
                 return decision
@@ -56,7 +71,7 @@ class SharedRateLimits:
     async def settle(
         self, user: str, change: Demand, limits: Sequence[Bucket], *, source: Source, lease: Lease | None = None
     ) -> None:
-        """What Redis does not hear of, because it is away, it forgets in time."""
+        """What Redis does not hear of, because it is away, it forgets in time; the end of a lease is told later."""
         if source == "local share":
             await self._local.settle(user, change, limits, source=source, lease=lease)
         elif self._may_try():
@@ -64,18 +79,38 @@ class SharedRateLimits:
                 await self._shared.settle(user, change, limits, source=source, lease=lease)
                 self._found()
             except BackendUnavailable as error:
+                self._owe(user, lease)
                 self._lost(error)
+            except BaseException:
+                self._owe(user, lease)
+                raise
             finally:
                 self._trying = False
+        else:
+            self._owe(user, lease)
 
     async def check(self) -> None:
         """For /health: BackendUnavailable while the local share applies. Finds out whether that still must be."""
         try:
-            await self._probe()
+            self._local.processes = await self._probe()
         except BackendUnavailable as error:
             self._lost(error)
             raise
         self._found()
+
+    async def release(self) -> None:
+        """End the leases whose end Redis has not heard of. BackendUnavailable; then the rest is for the next time."""
+        while self._owed:
+            user, lease = self._owed.popleft()
+            try:
+                await self._shared.settle(user, Demand(0), (), source="redis", lease=lease)
+            except BackendUnavailable:
+                self._owe(user, lease)
+                raise
+
+    def _owe(self, user: str, lease: Lease | None) -> None:
+        if lease is not None:
+            self._owed.append((user, lease))
 
     def _may_try(self) -> bool:
         if self._away_until is None:

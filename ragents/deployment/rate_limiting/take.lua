@@ -47,7 +47,8 @@ end
 if KEYS[2] then
   local most, lease_ms = tonumber(ARGV[#ARGV - 1]), tonumber(ARGV[#ARGV])
   redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', string.format('%.0f', now))
-  if redis.call('ZCARD', KEYS[2]) >= most then
+  -- A request that is sent again after a broken connection may have its place already.
+  if redis.call('ZCARD', KEYS[2]) >= most and not redis.call('ZSCORE', KEYS[2], ARGV[#ARGV - 2]) then
     -- Nobody knows when one of them ends: ask again in a second, or when the oldest lease is over.
     local first = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
     local us = math.min(1000000, math.max(1, first[2] - now))

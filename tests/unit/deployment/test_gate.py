@@ -94,6 +94,29 @@ async def test_a_proxy_and_a_foreign_host_are_no_obstacle_to_a_key(gate: Gate, k
     assert caller.principal.user == "ann"
 
 
+async def test_a_key_that_is_sent_twice_is_not_taken(gate: Gate, keys: CountingKeys) -> None:
+    _, text = await create(keys)
+    for name in (b"x-api-key", b"authorization"):
+        doubled = scope()
+        doubled["headers"] += [(name, f"Bearer {text}".encode()), (name, b"another")]
+        with pytest.raises(AuthenticationRequired, match="more than once"):
+            await gate.admit(doubled)
+
+
+async def test_of_both_headers_the_key_s_own_counts(gate: Gate, keys: CountingKeys) -> None:
+    _, text = await create(keys)
+    caller = await gate.admit(scope(x_api_key=text, authorization="Basic cHJveHk6cHJveHk="))
+    assert caller.principal.user == "ann"
+    with pytest.raises(AuthenticationRequired):
+        await gate.admit(scope(x_api_key="nonsense", authorization=f"Bearer {text}"))
+
+
+async def test_a_proxy_that_adds_no_header_is_known_by_its_http(gate: Gate) -> None:
+    """nginx with a bare proxy_pass: HTTP/1.0, and Host as in its configuration."""
+    with pytest.raises(PermissionDenied, match=r"HTTP/1\.0"):
+        await gate.admit({**scope(client="127.0.0.1"), "http_version": "1.0"})
+
+
 async def test_what_is_wrong_with_a_key_is_not_told(gate: Gate, keys: CountingKeys) -> None:
     stored, text = await create(keys)
     revoked, revoked_text = await create(keys)
@@ -129,6 +152,23 @@ async def test_a_key_is_looked_up_once_in_a_while_and_its_end_is_seen_within_tha
     clock.now += 0.2
     with pytest.raises(AuthenticationRequired):
         await gate.admit(scope(x_api_key=text))
+
+
+class RunningClock(Clock):
+    step = 0.0
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
+
+
+async def test_a_key_whose_time_in_the_cache_ends_while_it_is_looked_at_is_taken(keys: CountingKeys) -> None:
+    clock = RunningClock()
+    gate = Gate(keys, AuthConfig(cache_s=5), limits=Limits(), clock=clock)
+    _, text = await create(keys)
+    await gate.admit(scope(x_api_key=text))
+    clock.step = 2.6
+    assert (await gate.admit(scope(x_api_key=text))).principal.user == "ann"
 
 
 async def test_what_cannot_be_a_key_is_not_looked_up(gate: Gate, keys: CountingKeys) -> None:
@@ -187,6 +227,16 @@ def test_the_bootstrap_key_of_the_examples_is_refused() -> None:
     given = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
     with pytest.raises(ValidationError, match="openssl rand"):
         AuthConfig(bootstrap_key=given["BOOTSTRAP_KEY"])  # type: ignore[arg-type]
+
+
+def test_a_bootstrap_key_that_no_header_can_carry_is_refused() -> None:
+    with pytest.raises(ValidationError, match="a header cannot carry"):
+        AuthConfig(bootstrap_key="schlüssel-der-verwaltung")  # type: ignore[arg-type]
+
+
+async def test_a_bootstrap_key_from_a_file_is_taken_without_its_last_line_break(keys: CountingKeys) -> None:
+    gate = Gate(keys, AuthConfig(bootstrap_key=f"{BOOTSTRAP}\n"), limits=Limits())  # type: ignore[arg-type]
+    assert (await gate.admit(scope(x_api_key=BOOTSTRAP))).principal.user == "bootstrap"
 
 
 def test_a_bootstrap_key_of_digits_is_text() -> None:

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from ragents.deployment.rate_limiting import Priority, RateLimitConfig, RateLimiter
+from ragents.deployment.rate_limiting import Priority, RateLimitConfig, RateLimiter, presence
 from ragents.errors import ConfigError, DeadlineExceeded, InputError, Overloaded, RateLimited
 from ragents.rag.types import Usage
+from tests.redis_proxy import RedisProxy, open_redis_proxy
 from tests.redis_server import RedisServer
 
 FAST = {"requests_per_minute": 60_000, "requests_per_hour": 2_000_000}
@@ -58,6 +59,17 @@ async def test_the_eleventh_check_is_refused_with_the_time_to_wait(limiter: Rate
     allowed, wait_s = await limiter.check_rate_limit(user_id=user)
     assert not allowed
     assert 0 < wait_s <= 1
+
+
+async def test_with_redis_nothing_is_counted_until_it_is_opened_and_twice_opens_once(redis_url: str, user: str) -> None:
+    limiter = RateLimiter(config(redis_url, redis_timeout_s=5))
+    with pytest.raises(RuntimeError, match=r"await limiter.initialize\(\)"):
+        await limiter.check_rate_limit(user)
+    await limiter.initialize()
+    async with limiter:
+        assert await burst(limiter, user) == 10
+    with pytest.raises(RuntimeError, match=r"await limiter.initialize\(\)"):
+        await limiter.check_rate_limit(user)
 
 
 async def test_the_same_name_in_another_tenant_is_somebody_else(limiter: RateLimiter, user: str) -> None:
@@ -200,6 +212,15 @@ async def test_a_queue_entry_goes_to_one_process_only(own_redis: RedisServer) ->
         assert sorted(data for _, data, _ in taken) == list(range(40))
 
 
+async def test_an_entry_that_comes_as_the_taker_gives_up_is_not_lost(proxied: RedisProxy) -> None:
+    async with RateLimiter(config(proxied.url)) as limiter:
+        await limiter.enqueue_request("user", 1)
+        proxied.order(delay_s=0.2)
+        assert (await limiter.dequeue_request(timeout=0.1))[1] == 1
+        with pytest.raises(TimeoutError, match=r"timeout = 0.1 s"):
+            await limiter.dequeue_request(timeout=0.1)
+
+
 # Reserved, then settled
 
 
@@ -220,6 +241,80 @@ async def test_a_cache_hit_gives_the_request_back_only_where_set(user: str) -> N
             await reservation.used(Usage(), cache_hit=True)
             await reservation.failed()  # a second settling changes nothing
             assert await burst(limiter, user) == admitted
+
+
+# Places of concurrent_requests, when Redis did not hear in time that they are free
+
+
+@pytest.fixture
+def proxied(tmp_path_factory: pytest.TempPathFactory, own_redis: RedisServer) -> Iterator[RedisProxy]:
+    folder = tmp_path_factory.mktemp("p")
+    with open_redis_proxy(folder / "p.sock", Path(own_redis.url.removeprefix("unix://").partition("?")[0])) as opened:
+        yield opened
+
+
+@pytest.fixture
+def alone(proxied: RedisProxy, monkeypatch: pytest.MonkeyPatch) -> RateLimiter:
+    """One request of a user at a time."""
+    monkeypatch.setattr(presence, "EVERY_S", 0.5)
+    return RateLimiter(config(proxied.url, concurrent_requests=1, redis_timeout_s=0.5, retry_s=0.05, burst_size=1000))
+
+
+async def place_of(limiter: RateLimiter, user: str) -> None:
+    """Far sooner than `lease_s`."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                reservation = await limiter.reserve(user, tenant="t")
+            except RateLimited:
+                await asyncio.sleep(0.02)
+                continue
+            await reservation.used()
+            if reservation.decision.source == "redis":
+                return
+
+
+async def cancel(task: asyncio.Task[Any], after_s: float) -> None:
+    await asyncio.sleep(after_s)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_who_gives_up_while_asking_holds_no_place(alone: RateLimiter, proxied: RedisProxy, user: str) -> None:
+    async with alone:
+        await place_of(alone, user)
+        proxied.order(delay_s=0.2)
+        await cancel(asyncio.create_task(alone.reserve(user, tenant="t")), 0.1)
+        await asyncio.sleep(0.2)  # what was sent arrives
+        proxied.order(delay_s=0)
+        await place_of(alone, user)
+
+
+async def test_who_is_cut_off_while_it_gives_its_place_back_holds_none(
+    alone: RateLimiter, proxied: RedisProxy, user: str
+) -> None:
+    async with alone:
+        reservation = await alone.reserve(user, tenant="t")
+        proxied.order(delay_s=0.4)
+        await cancel(asyncio.create_task(reservation.used()), 0.1)
+        proxied.order(down=True)
+        proxied.order(down=False, delay_s=0)
+        await place_of(alone, user)
+
+
+@pytest.mark.parametrize("trouble", [{"down": True}, {"delay_s": 1.0}])
+async def test_a_place_that_was_given_back_during_an_outage_is_free_after_it(
+    alone: RateLimiter, proxied: RedisProxy, user: str, trouble: dict[str, Any]
+) -> None:
+    async with alone:
+        reservation = await alone.reserve(user, tenant="t")
+        proxied.order(**trouble)
+        async with asyncio.timeout(20):
+            while not alone.degraded:
+                await alone.check_rate_limit("another")
+        await reservation.used()
+        proxied.order(down=False, delay_s=0)
+        await place_of(alone, user)
 
 
 # A Redis that goes away
@@ -334,8 +429,9 @@ async def test_an_idle_user_s_keys_go(own_redis: RedisServer, user: str) -> None
     async with RateLimiter(config(own_redis.url, redis_timeout_s=5)) as limiter:
         await burst(limiter, user)
         client = redis.asyncio.Redis.from_url(own_redis.url)
-        (key,) = await client.keys("ragents:limits:*")
-        assert 0 < await client.pttl(key) < 60_000
+        keys = await client.keys("ragents:limits:*")
+        assert len(keys) == 2  # the user's, and that of the processes
+        assert all([0 < await client.pttl(key) < 60_000 for key in keys])
         await client.aclose()
 
 
