@@ -14,8 +14,8 @@ from ragents.llm.passages import Passage, fence, question_message
 from ragents.llm.usage import TOKENS_PER_MESSAGE, characters_within, estimate_prompt, estimate_tokens
 from ragents.rag.types import RAGResponse, Source
 
-PROMPT_VERSION = "1"
-"""Part of the answer cache's key: a new prompt never serves the old one's answers."""
+PROMPT_VERSION = "2"
+"""Part of the answer cache's key: a new prompt, or another choice of excerpts, never serves the old one's answers."""
 
 SYSTEM_PROMPT = """\
 You answer questions from the passages that come with them, and from nothing else.
@@ -99,7 +99,7 @@ def recent(history: Sequence[BaseMessage], *, room: int | None = None) -> list[B
 
 
 def passage_of(n: int, source: Source) -> Passage:
-    return Passage(n, source.text, origin_of(source))
+    return Passage(n, source.text, origin_of(source), tuple(source.headings))
 
 
 def origin_of(source: Source) -> str:
