@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from pydantic import BaseModel
 
-from ragents.llm.passages import fence
-from ragents.rag.answering import MARKER
+from ragents.llm.passages import MARKER, fence
+from ragents.llm.wording import numbers, stems
 from ragents.rag.prompt import passage_of
 from ragents.rag.types import Source
-from ragents.rag.wording import numbers, stems
 
 # With its list number, to the end of a sentence and the markers behind it, before what begins another one; or to the
 # end of the line.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from langchain_core.messages import BaseMessage
 
-from ragents.rag.wording import WORD, content_words
+from ragents.llm.wording import WORD, content_words
 
 POINTING = set(
     "it its itself they them their theirs he him his she her hers this these those there one ones".split()  # noqa: SIM905

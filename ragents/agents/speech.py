@@ -4,8 +4,8 @@ import re
 from collections.abc import Awaitable, Callable
 
 from ragents.agents.types import AgentAnswer, AgentEvent
+from ragents.llm.passages import MARKER
 from ragents.llm.sentences import split_sentences
-from ragents.rag.answering import MARKER
 from ragents.rag.types import RAGResponse
 
 Emit = Callable[[AgentEvent], Awaitable[None]]

@@ -13,7 +13,7 @@ from statistics import fmean
 
 from ragents.errors import InputError
 from ragents.evaluation.beir import read_jsonl
-from ragents.rag.answering import MARKER
+from ragents.llm.passages import MARKER
 from ragents.rag.prompt import DECLINED
 from ragents.rag.types import RAGResponse
 

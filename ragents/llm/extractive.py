@@ -4,7 +4,6 @@ It generates nothing: it picks the sentences nearest to the question and cites t
 the point (measured on real questions), so answers carry the model's name "extractive".
 """
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,16 +15,9 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import ConfigDict
 
 from ragents.llm.client import LLMClient
+from ragents.llm.excerpts import Candidates, joined
 from ragents.llm.passages import Passage, passages_of, question_of
-from ragents.llm.sentences import split_sentences
 from ragents.llm.types import EmbedTexts, Vectors
-
-MAX_SENTENCES = 24
-"""Sentences embedded per answer: 28 took 215 ms on two cores, so the rest is dropped by word overlap first."""
-ANSWER_SENTENCES = 3
-NEAR_BEST = 0.85
-"""A further sentence is taken when its similarity is at least this share of the best one's."""
-WORD = re.compile(r"\w+")
 
 
 class ExtractiveChatModel(BaseChatModel):
@@ -59,14 +51,13 @@ class ExtractiveChatModel(BaseChatModel):
         raise RuntimeError("the extractive model embeds sentences and is asynchronous: use ainvoke")
 
     async def _extract(self, question: str, passages: Sequence[Passage]) -> str:
-        candidates = _candidates(question, passages)
-        if not candidates:
-            return passages[0].text.strip() + f" [{passages[0].marker}]" if passages else ""
-        vectors = at_half_precision(await self.embed([question, *(sentence for sentence, _ in candidates)]))
-        similarity = vectors[1:] @ vectors[0]
-        chosen = _choose(similarity)
-        # In the order of the passages, which reads better than the order of the scores.
-        return " ".join(f"{candidates[i][0]} [{candidates[i][1]}]" for i in sorted(chosen))
+        candidates = Candidates(question, passages)
+        sentences = candidates.to_embed()
+        if not sentences:
+            return f"{passages[0].text.strip()} [{passages[0].marker}]" if passages else ""
+        vectors = at_half_precision(await self.embed([question, *sentences]))
+        excerpts = candidates.best(dict(zip(sentences, (vectors[1:] @ vectors[0]).tolist(), strict=True)))
+        return joined(excerpts)
 
 
 def at_half_precision(vectors: Vectors) -> Vectors:
@@ -77,27 +68,3 @@ def at_half_precision(vectors: Vectors) -> Vectors:
 def extractive_client(embed: EmbedTexts) -> LLMClient:
     """For the answers that may cost nothing."""
     return LLMClient.of(ExtractiveChatModel(embed=embed), name="extractive")
-
-
-def _candidates(question: str, passages: Sequence[Passage]) -> list[tuple[str, int]]:
-    """(sentence, marker), at most MAX_SENTENCES: the ones that share most words with the question, in reading order."""
-    words = _words(question)
-    seen: set[str] = set()
-    found: list[tuple[float, int, str, int]] = []
-    for passage in passages:
-        for sentence in split_sentences(passage.text):
-            if sentence not in seen:
-                seen.add(sentence)
-                shared = len(words & _words(sentence))
-                found.append((-shared + 0.1 * passage.marker, len(found), sentence, passage.marker))
-    nearest = sorted(found)[:MAX_SENTENCES]
-    return [(sentence, marker) for _, _, sentence, marker in sorted(nearest, key=lambda item: item[1])]
-
-
-def _choose(similarity: Vectors) -> list[int]:
-    order = [int(i) for i in np.argsort(-similarity)[:ANSWER_SENTENCES]]
-    return [i for i in order if similarity[i] >= NEAR_BEST * similarity[order[0]]]
-
-
-def _words(text: str) -> set[str]:
-    return {word.lower() for word in WORD.findall(text) if len(word) > 2}

@@ -3,21 +3,25 @@
 The data rides in `additional_kwargs`, which providers do not send: the extractive model need not parse a prompt.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from langchain_core.messages import BaseMessage, HumanMessage
 
 KEY = "ragents"
+MARKER = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
+"""How an answer cites passages: [2], or several as [2, 3]."""
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """`marker` is the n of [n]; `origin` says where it stands (title, page)."""
+    """`marker` is the n of [n]; `origin` says where it stands (title, page), `headings` under which of them."""
 
     marker: int
     text: str
     origin: str = ""
+    headings: Sequence[str] = ()
 
 
 def question_message(question: str, passages: Sequence[Passage]) -> HumanMessage:

@@ -8,11 +8,11 @@ from dataclasses import replace
 from langchain_core.messages import BaseMessage
 
 from ragents.llm.client import LLMClient
+from ragents.llm.passages import MARKER
 from ragents.llm.sentences import split_sentences
 from ragents.rag.prompt import DECLINED, build_prompt, within_window
 from ragents.rag.types import Citation, RAGResponse, Source
 
-MARKER = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
 WORD = re.compile(r"\w{3,}")
 
 

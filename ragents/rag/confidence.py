@@ -3,8 +3,8 @@
 import math
 from collections.abc import Sequence
 
+from ragents.llm.wording import numbers, stems
 from ragents.rag.types import Source
-from ragents.rag.wording import numbers, stems
 
 COSINE, COVERAGE, INTERCEPT = 7.17, 3.88, -5.76
 """Logistic regression of "one of the five sources is judged relevant" for all-MiniLM-L6-v2, on the 809 training

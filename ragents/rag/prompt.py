@@ -96,7 +96,7 @@ def recent(history: Sequence[BaseMessage], *, room: int | None = None) -> list[B
 
 
 def passage_of(n: int, source: Source) -> Passage:
-    return Passage(n, source.text, origin_of(source))
+    return Passage(n, source.text, origin_of(source), tuple(source.headings))
 
 
 def origin_of(source: Source) -> str:

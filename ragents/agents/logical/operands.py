@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import date
 
 from ragents.agents.computation import FoundDate, FoundQuantity, find_dates, find_quantities
+from ragents.llm.passages import MARKER
 from ragents.llm.sentences import BOUNDARY
-from ragents.rag.answering import MARKER
 from ragents.rag.types import Source
 
 ENOUGH = 0.6

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from ragents.agents.computation import find_dates, find_quantities, is_calculation
 from ragents.agents.logical.form import MAX_PARTS, Form, Known, Operation
 from ragents.agents.logical.operands import literal_operand
-from ragents.rag.answering import MARKER
+from ragents.llm.passages import MARKER
 
 MAX_QUESTION = 280
 FILE = re.compile(

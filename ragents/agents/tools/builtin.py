@@ -7,7 +7,7 @@ from pydantic import Field
 from ragents.agents.tools.making import create_tool
 from ragents.agents.tools.types import Tool, ToolContext, ToolResult
 from ragents.errors import NotFound
-from ragents.rag.answering import MARKER
+from ragents.llm.passages import MARKER
 from ragents.rag.filters import matches
 from ragents.rag.types import Source
 

@@ -2,7 +2,7 @@
 
 import re
 
-from ragents.rag.wording import content_words
+from ragents.llm.wording import content_words
 
 MAX_CHARACTERS = 1_000
 """A longer question is no question but a text, and has no wordings."""

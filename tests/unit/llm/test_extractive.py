@@ -7,7 +7,8 @@ import pytest
 from langchain_core.messages import HumanMessage
 
 from ragents.embeddings.types import Vectors
-from ragents.llm.extractive import MAX_SENTENCES, ExtractiveChatModel
+from ragents.llm.excerpts import MAX_SENTENCES
+from ragents.llm.extractive import ExtractiveChatModel
 from ragents.llm.passages import Passage, question_message
 from ragents.llm.sentences import split_sentences
 

@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from ragents.llm.wording import numbers, stems
 from ragents.rag.types import RAGResponse
-from ragents.rag.wording import numbers, stems
 
 MARKER = re.compile(r"\[\d{1,3}(?:\s*,\s*\d{1,3})*\]")
 SAME_WORDS = 0.6

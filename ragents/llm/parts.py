@@ -1,0 +1,102 @@
+"""Parts of a Markdown passage in reading order: what an excerpt is made of."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ragents.llm.passages import MARKER
+from ragents.llm.sentences import BOUNDARY, HEADING, HEADING_LINE, LEAD, MIN_WORDS, RULE, UNDERLINED, split_sentences
+
+Kind = Literal["heading", "sentence", "item", "row", "code"]
+
+FENCE = re.compile(r"^[ \t]*(```|~~~)[`~]*[ \t]*(\S*)[^\n]*$", re.MULTILINE)
+"""Groups: the mark, and the language that only an opening fence names (CommonMark 4.5)."""
+LINE_ENDS = "\r\n"
+HASHES = re.compile(r"^#{1,6}\s+")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """`text` as it is quoted on its own, `laid_out` as it is quoted among others: with its list mark, its code fences.
+
+    `sentences` are those of `split_sentences` that it holds: what of it is embedded. Parts of one paragraph, or of a
+    list, a table and the code that follows without a blank line, have one `block`.
+    """
+
+    kind: Kind
+    text: str
+    laid_out: str
+    sentences: tuple[str, ...]
+    block: int
+
+    @property
+    def introduces(self) -> bool:
+        """It says nothing without what comes next."""
+        return self.text.rstrip("*_ ").endswith((":", "...", "…"))
+
+    @property
+    def is_fragment(self) -> bool:
+        """An item of fewer than three words, which says something among the others only."""
+        return self.kind == "item" and not self.sentences
+
+
+def parts_of(text: str) -> list[Part]:
+    """Code between fences is one part. Left out: rules, and code that is empty or would be read as citing, as "x[3]"."""
+    parts: list[Part] = []
+    block = 0
+    for language, run in _runs(text):
+        if language is None:
+            block = _read_prose(run, parts, block)
+        elif run.strip() and not MARKER.search(run):
+            fenced = f"```{language}\n{run.strip(LINE_ENDS)}\n```"
+            parts.append(Part("code", fenced, fenced, tuple(split_sentences(fenced)), block))
+    return parts
+
+
+def _runs(text: str) -> Iterator[tuple[str | None, str]]:
+    """(the language of code, which may be empty, or None for prose; what stands between fences or around them)."""
+    fences = list(FENCE.finditer(text))
+    # A passage may begin or end inside of code.
+    language = "" if len(fences) % 2 and not fences[0][2] else None
+    start = 0
+    for fence in fences:
+        if language is not None and fence[2]:
+            continue  # a line of the code itself
+        yield language, text[start : fence.start()]
+        language, start = fence[2] if language is None else None, fence.end()
+    yield language, text[start:]
+
+
+def _read_prose(run: str, parts: list[Part], block: int) -> int:
+    run = HEADING_LINE.sub(r"\1\n\n", UNDERLINED.sub(r"# \1\n", run))
+    start = 0
+    for boundary in (*BOUNDARY.finditer(run), None):
+        piece = run[start : boundary.start() if boundary else len(run)]
+        between = boundary[0] if boundary else ""
+        closing = between[:1].strip()  # a quotation mark or bracket behind the full stop
+        start = boundary.end() if boundary else len(run)
+        whole = " ".join(piece.split())
+        if HEADING.match(piece.lstrip("\n")):
+            name = HASHES.sub("", whole)
+            parts.append(Part("heading", name, name, (), block))
+            block += 1
+        elif whole and not RULE.match(piece):
+            _add(whole, " ".join(LEAD.sub("", piece).split()), parts, block, closing)
+        if between.count("\n") > 1:
+            block += 1
+    return block
+
+
+def _add(whole: str, sentence: str, parts: list[Part], block: int, closing: str) -> None:
+    kind: Kind = "row" if whole.startswith("|") else "sentence" if whole == sentence else "item"
+    if len(sentence.split()) >= MIN_WORDS:
+        parts.append(Part(kind, sentence + closing, whole + closing, (sentence,), block))
+        return
+    last = parts[-1] if parts else None
+    if kind == "sentence" and last is not None and last.kind in ("sentence", "item") and last.block == block:
+        # "(default 20)" belongs to what it follows.
+        more = f" {whole}{closing}"
+        parts[-1] = replace(last, text=last.text + more, laid_out=last.laid_out + more)
+        return
+    parts.append(Part(kind, sentence + closing, whole + closing, (), block))
