@@ -7,7 +7,9 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+from hypothesis import HealthCheck
 
 from ragents.principal import Principal
 
@@ -18,6 +20,12 @@ os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="ragents-promet
 for name in list(os.environ):
     if name.startswith("RAGENTS_"):
         del os.environ[name]
+
+# A busy machine makes an example slow, and nothing wrong with it; the fixtures of these tests serve many examples.
+hypothesis.settings.register_profile(
+    "ragents", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+hypothesis.settings.load_profile("ragents")
 
 
 @pytest.fixture(scope="session", autouse=True)

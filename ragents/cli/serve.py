@@ -38,9 +38,6 @@ def serve(
 
     serving = run(prepare())
     environment = dict(os.environ) | {"BENTOML_DO_NOT_TRACK": "true"}
-    # BentoML empties the directory of its metrics when it starts: another server's, if they share a home.
-    bentoml_home = Path(environment.get("BENTOML_HOME") or Path.home() / "bentoml")
-    environment["BENTOML_HOME"] = str(bentoml_home / f"serve-{port or serving.port}")
     if config is not None:
         environment["RAGENTS_CONFIG"] = str(config.absolute())
     address = ["--host", host or serving.host, "--port", str(port or serving.port)]

@@ -7,21 +7,32 @@ line and asks the listening process to end, which then exits with a status that 
 import atexit
 import ctypes
 import gc
+import logging
 import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from types import FrameType
 
-from bentoml import server_context
+from bentoml import server_context, serving
+from bentoml._internal.utils import circus
 from bentoml.container import BentoMLContainer  # type: ignore[attr-defined]  # BentoML is not strict about __all__
 from opentelemetry.util.http import ExcludeList
 
+from ragents.deployment.observability.directory import open_directory
 from ragents.errors import RAGentsError
+
+log = logging.getLogger("ragents.process")
 
 LISTENER_VARIABLE = "_RAGENTS_LISTENER"  # not RAGENTS_...: those are settings
 EXIT_START_FAILED = 1
 PR_SET_PDEATHSIG = 1
+WORKERS_CHECKED_EVERY_S = 1
+METRICS = "ragents-metrics"
+"""In BENTOML_HOME, beside BentoML's own directory, which any other service that starts there empties."""
 
 
 def settle_memory() -> None:
@@ -31,7 +42,11 @@ def settle_memory() -> None:
 
 
 def prepare_listener() -> None:
-    """In the listening process, before it starts workers: SIGUSR1 from one of them means that no start can succeed."""
+    """In the listening process, before it starts workers.
+
+    SIGUSR1 from one of them means that no start can succeed. What BentoML has no settings for is replaced: where the
+    metrics are, and how often it looks for workers that have died (10 s, for which nobody answered).
+    """
     if server_context.worker_index is not None or threading.current_thread() is not threading.main_thread():
         return
     failed = False
@@ -50,6 +65,17 @@ def prepare_listener() -> None:
     os.environ[LISTENER_VARIABLE] = str(os.getpid())
     signal.signal(signal.SIGUSR1, fail)
     atexit.register(exit_failed)
+    serving.ensure_prometheus_dir = partial(_open_metrics, serving.ensure_prometheus_dir)
+    circus.create_standalone_arbiter = partial(circus.create_standalone_arbiter, check_delay=WORKERS_CHECKED_EVERY_S)
+
+
+def _open_metrics(shared: Callable[[], str]) -> str:
+    home = Path(BentoMLContainer.bentoml_home.get())
+    try:
+        return str(open_directory(home / METRICS))
+    except OSError as error:
+        log.warning("no directory for the metrics of this server alone, others may empty it: %s", error)
+        return shared()
 
 
 def started_by_listener() -> bool:

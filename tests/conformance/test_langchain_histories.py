@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragents.principal import Principal
@@ -44,7 +44,7 @@ async def stores(
         yield store, record
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(history=st.lists(STEP, min_size=1, max_size=10), seed=st.integers(0, 99))
 async def test_what_is_found_is_what_is_stored(
     stores: tuple[LangChainVectorStore, VectorStore], history: list[tuple[Any, ...]], seed: int

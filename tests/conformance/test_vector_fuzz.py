@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ragents.errors import InputError
@@ -19,7 +19,7 @@ from tests.stores import LANGCHAIN, open_backend
 
 LIMIT_S = 2.0
 OWNER = Principal(tenant=f"fuzz {uuid.uuid4()}")
-FUZZ = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=80)
 NASTY = [
     "'",
     '"',

@@ -191,7 +191,7 @@ def test_the_image_serves_from_a_read_only_root_without_a_capability_as_process_
         root = Path(f"/proc/{first.pid}/root")
         written = {str(path.relative_to(root)) for path in (root / "tmp").rglob("*") if path.is_file()}
         # Counters of Prometheus, and no more: neither a report of onnxruntime nor the encoder's graph.
-        assert all(name.startswith("tmp/bentoml/prometheus_multiproc_dir/") for name in written), written
+        assert all(name.startswith("tmp/bentoml/ragents-metrics/") for name in written), written
 
         first.terminate()
         assert container.wait(40) == 0

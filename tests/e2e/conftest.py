@@ -39,13 +39,14 @@ class Server:
     def __init__(self, command: list[str], home: Path, *, cwd: Path = ROOT, **extra: str) -> None:
         self.home, self.port = home, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.environment = environment(home, **extra)
         self.log = home / f"server-{self.port}.log"
         home.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*command, "--port", str(self.port)],
                 cwd=cwd,
-                env=environment(home, **extra),
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 import httpx
 import psutil
@@ -70,6 +71,15 @@ def until(server: Server, holds: Callable[[Scraped], bool], timeout_s: float = 2
     while not holds(found := scrape(server.url)):
         assert time.monotonic() < deadline, found
         time.sleep(0.2)
+    return found
+
+
+def workers(server: Server) -> set[int]:
+    found = set()
+    for process in psutil.Process(server.process.pid).children():
+        with suppress(psutil.Error):  # one that was killed and is not replaced yet
+            if "worker" in " ".join(process.cmdline()):
+                found.add(process.pid)
     return found
 
 
@@ -142,11 +152,40 @@ def test_a_worker_that_was_killed_leaves_no_questions_in_flight(server: Server, 
         for n in range(8):
             pool.submit(ask, n)
         until(server, lambda found: found.one("rag_in_flight") == 8)
-        workers = [
-            each for each in psutil.Process(server.process.pid).children() if "worker" in " ".join(each.cmdline())
-        ]
-        os.kill(workers[0].pid, signal.SIGKILL)
+        os.kill(min(workers(server)), signal.SIGKILL)
     mock.play(Step(content="It is so. [1]"))
     found = until(server, lambda found: found.sum("rag_worker_starts_total") == 3, timeout_s=60)
     found = until(server, lambda found: found.one("rag_in_flight") == 0)
     assert found.sum("rag_queries_total", status="ok") >= len(asked), "what it had counted is kept"  # type: ignore[arg-type]
+
+
+def test_a_worker_that_dies_is_replaced_within_seconds(server: Server, asked: object) -> None:
+    def replaced(killed: int, timeout_s: float) -> int:
+        before = workers(server)
+        os.kill(killed, signal.SIGKILL)
+        deadline = time.monotonic() + timeout_s
+        while not (new := workers(server) - before):
+            assert time.monotonic() < deadline, "nobody has started another"
+            time.sleep(0.05)
+        return new.pop()
+
+    successor = replaced(min(workers(server)), 20)
+    # BentoML has just looked; left to itself it would look again 10 s later.
+    successor = replaced(successor, 6)
+    until(server, lambda found: found.sum("rag_worker_starts_total") == 4, timeout_s=60)
+
+
+def test_another_server_of_the_same_home_leaves_the_metrics_of_this_one(
+    start_server: StartServer, server: Server, asked: list[dict[str, object]]
+) -> None:
+    home = server.environment["BENTOML_HOME"]
+    before = scrape(server.url).sum("rag_queries_total", status="ok")
+    other = start_server("metrics-too", BENTOML_HOME=home, RAGENTS_EMBEDDINGS__BACKEND="hashing")
+    assert httpx.get(f"{other.url}/health").status_code == 200
+    assert scrape(server.url).sum("rag_queries_total", status="ok") == before >= len(asked)
+    assert scrape(other.url).sum("rag_queries_total") == 0
+    directories = set((Path(home) / "ragents-metrics").iterdir())
+    assert other.stop() == 0
+    left = set((Path(home) / "ragents-metrics").iterdir())
+    assert (len(directories), len(left)) == (2, 1), "each had one; it goes with its server"
+    assert scrape(server.url).sum("rag_queries_total", status="ok") == before

@@ -53,6 +53,19 @@ async def rows_of(dsn: str, thread: str) -> dict[str, int]:
         await connection.close()
 
 
+async def age(dsn: str, thread: str, seconds: float) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(
+            "UPDATE ragents_threads.langgraph_threads SET expires_at = expires_at - make_interval(secs => $2)"
+            " WHERE thread_id = $1",
+            thread,
+            seconds,
+        )
+    finally:
+        await connection.close()
+
+
 @pytest.fixture
 def thread() -> str:
     return f"thread-{uuid.uuid4()}"
@@ -88,19 +101,23 @@ def test_every_id_comes_back(text: str) -> None:
 
 
 async def test_an_expired_thread_leaves_nothing_and_a_used_one_stays(migrated: str, postgres: str, thread: str) -> None:
-    config = CheckpointConfig(postgres_url=migrated, ttl_seconds=0.4, sweep_every_s=0.1)
+    config = CheckpointConfig(postgres_url=migrated, ttl_seconds=600, sweep_every_s=0.1)
     async with open_thread_state(config) as state:
         await program(state.saver).ainvoke({}, at(thread))
         await state.ledger.begin(ThreadKey("", thread), "call")
-        fence = await state.leases.take("", thread, ttl_s=0.1)
+        fence = await state.leases.take("", thread, ttl_s=600)
         assert fence is not None
         await state.leases.release("", thread, fence=fence)
         assert all((await rows_of(postgres, thread)).values())
         used = f"{thread}-used"
-        for _ in range(8):
-            await program(state.saver).ainvoke({}, at(used))
-            await asyncio.sleep(0.1)
-        assert set((await rows_of(postgres, thread)).values()) == {0}
+        await program(state.saver).ainvoke({}, at(used))
+        await age(postgres, used, 500)
+        await program(state.saver).ainvoke({}, at(used))
+        await age(postgres, used, 500)
+        await age(postgres, thread, 601)
+        async with asyncio.timeout(20):
+            while set((await rows_of(postgres, thread)).values()) != {0}:
+                await asyncio.sleep(0.02)
         assert (await rows_of(postgres, used))["langgraph_checkpoints"] > 0
 
 
@@ -188,7 +205,7 @@ async def test_connections_that_were_cut_are_unavailable_once_and_then_recover(
 
 
 async def test_a_statement_that_waits_too_long_is_cut_off(migrated: str, postgres: str, thread: str) -> None:
-    config = CheckpointConfig(postgres_url=migrated, statement_timeout_s=0.3)
+    config = CheckpointConfig(postgres_url=migrated, statement_timeout_s=1)
     async with open_thread_state(config) as state:
         blocker = await asyncpg.connect(postgres)
         async with blocker.transaction():

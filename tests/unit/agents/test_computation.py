@@ -1,6 +1,7 @@
 """Computation against Python's own arithmetic and calendar, and against expressions made to hurt."""
 
 import asyncio
+import threading
 import time
 from datetime import date, timedelta
 from fractions import Fraction
@@ -160,12 +161,12 @@ async def libraries_loaded() -> None:
 
 @pytest.mark.parametrize("bomb", BOMBS, ids=lambda bomb: bomb[:30])
 async def test_a_bomb_ends_in_milliseconds(bomb: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()  # of the thread that calculates too, and of nobody else
     try:
-        value = (await calculate(bomb)).value
+        value = (await calculate(bomb, timeout_s=60)).value
     except InputError:
         value = ""
-    assert time.perf_counter() - started < 0.25
+    assert time.process_time() - started < 0.25
     assert len(value) < 2000
 
 
@@ -187,12 +188,18 @@ async def test_a_machine_that_stands_still_ends_at_the_deadline(monkeypatch: pyt
 async def test_the_loop_goes_on_while_calculating(monkeypatch: pytest.MonkeyPatch) -> None:
     from ragents.agents.computation import calculating
 
-    monkeypatch.setattr(calculating, "_calculate", lambda *_: time.sleep(0.1))
-    started = time.perf_counter()
-    task = asyncio.create_task(calculate("1 + 1"))
-    await asyncio.sleep(0.01)
-    assert time.perf_counter() - started < 0.09
-    await task
+    begun, go_on = threading.Event(), threading.Event()
+
+    def waiting(*_: object) -> bool:
+        begun.set()
+        return go_on.wait(20)
+
+    monkeypatch.setattr(calculating, "_calculate", waiting)
+    task = asyncio.create_task(calculate("1 + 1", timeout_s=60))
+    while not begun.is_set():
+        await asyncio.sleep(0.001)
+    go_on.set()
+    assert await task, "the loop went on while it waited, and ended the waiting"
 
 
 @pytest.mark.parametrize("expression", VALUES)
@@ -335,10 +342,10 @@ async def test_what_is_found_is_what_calculate_reads() -> None:
 
 @pytest.mark.parametrize("text", ["3 abcdef 2021 " * 20_000, "1," * 100_000, "9" * 200_000, "5 km " * 20_000])
 def test_a_long_text_is_searched_quickly(text: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     find_dates(text, partial=True)
     find_quantities(text, bare=True)
-    assert time.perf_counter() - started < 1.5
+    assert time.thread_time() - started < 1.5
 
 
 @settings(max_examples=60, deadline=None)

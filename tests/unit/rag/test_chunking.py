@@ -145,7 +145,7 @@ def test_blank_text_gives_no_chunks(text: str) -> None:
     "text", ["x" * 2_000_000, "word " * 400_000, "| a " * 300_000, "#" * 500_000, "> " * 300_000, "end" + "\n" * 90_000]
 )
 def test_a_huge_line_is_cut_in_bounded_time(text: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     chunks = cut(TextBlock(text), size=1000, overlap=200)
-    assert time.perf_counter() - started < 20
+    assert time.thread_time() - started < 20
     assert max(len(chunk.text) for chunk in chunks) <= 1000

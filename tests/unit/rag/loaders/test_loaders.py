@@ -288,9 +288,9 @@ def test_a_long_line_of_rst_does_not_lose_the_document(tmp_path: Path) -> None:
 
 def test_a_csv_full_of_quotes_is_read_at_once(tmp_path: Path) -> None:
     rows = "\n".join(f'"{n}","he said ""{n}"" and \'left\'","x"' for n in range(20_000))
-    started = time.monotonic()
+    started = time.process_time()
     _, blocks = take(write(tmp_path / "a.csv", f"id,said,by\n{rows}\n"))
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
     assert 'id: 7; said: he said "7"' in blocks[0].text
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragents.errors import NotFound
@@ -122,7 +122,7 @@ async def recount(admin: asyncpg.Connection, tenant: str) -> None:
     assert chunks == 0 or abs(max(words / chunks, 1) - average) <= 0.1 * average + 1e-9
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(steps=steps)
 async def test_any_sequence_agrees_with_the_exact_store(
     stores: tuple[PgVectorStore, asyncpg.Connection], steps: list[Put | Delete | Find]
@@ -157,7 +157,7 @@ async def test_any_sequence_agrees_with_the_exact_store(
                 pass
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15)
 @given(documents=st.lists(puts, min_size=1, max_size=5))
 async def test_after_a_delete_no_table_and_no_statistic_holds_anything(
     stores: tuple[PgVectorStore, asyncpg.Connection], documents: list[Put]

@@ -5,7 +5,7 @@ import uuid
 from dataclasses import dataclass
 
 import asyncpg
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragents.deployment.app import APP_ROLE
@@ -69,7 +69,7 @@ async def after_the_cut(store: VectorStore, principal: Principal, uri: str) -> l
     return await store.documents(principal=principal, uri=uri)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(steps=steps)
 async def test_a_write_that_is_cut_off_is_whole_or_not_there(
     stores: tuple[PgVectorStore, asyncpg.Connection],  # noqa: F811
