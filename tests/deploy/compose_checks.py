@@ -14,6 +14,8 @@ SECRETS = ("PASSWORD", "KEY", "DSN", "URL")
 PUBLIC = "127.0.0.1:"
 SETTINGS = Path(__file__).parents[2] / "configuration.yaml"
 """As in the image."""
+LEAST_CORES = 2
+"""Of a machine that the file is for; a limit above what there is is an error to Docker."""
 TOLD_TWICE = {"pids_limit": "pids", "mem_limit": "memory", "cpus": "cpus"}
 """A service's own word for a limit, and that of deploy.resources.limits: Compose 2 and later want them equal."""
 
@@ -94,6 +96,8 @@ def _hardening(service: Mapping[str, Any]) -> Iterator[str]:
     limits = service["deploy"]["resources"]["limits"]
     if "memory" not in limits:
         yield "its memory has no limit"
+    if float(limits.get("cpus", 0)) > LEAST_CORES:
+        yield f"on a machine of {LEAST_CORES} cores Docker refuses {limits['cpus']} CPUs, and nothing starts"
     if "pids" not in limits:
         yield "it may start any number of processes"
     for old, new in TOLD_TWICE.items():
