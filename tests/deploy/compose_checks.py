@@ -14,6 +14,10 @@ SECRETS = ("PASSWORD", "KEY", "DSN", "URL")
 PUBLIC = "127.0.0.1:"
 SETTINGS = Path(__file__).parents[2] / "configuration.yaml"
 """As in the image."""
+LEAST_CORES = 2
+"""Of a machine that the file is for; a limit above what there is is an error to Docker."""
+TOLD_TWICE = {"pids_limit": "pids", "mem_limit": "memory", "cpus": "cpus"}
+"""A service's own word for a limit, and that of deploy.resources.limits: Compose 2 and later want them equal."""
 
 
 class Unset(KeyError):
@@ -89,8 +93,16 @@ def _hardening(service: Mapping[str, Any]) -> Iterator[str]:
         yield "it keeps capabilities"
     if "no-new-privileges:true" not in service.get("security_opt", []):
         yield "it may gain privileges"
-    if "memory" not in service["deploy"]["resources"]["limits"]:
+    limits = service["deploy"]["resources"]["limits"]
+    if "memory" not in limits:
         yield "its memory has no limit"
+    if float(limits.get("cpus", 0)) > LEAST_CORES:
+        yield f"on a machine of {LEAST_CORES} cores Docker refuses {limits['cpus']} CPUs, and nothing starts"
+    if "pids" not in limits:
+        yield "it may start any number of processes"
+    for old, new in TOLD_TWICE.items():
+        if old in service and service[old] != limits.get(new):
+            yield f"{old} beside deploy.resources.limits without the same {new}: Compose refuses the whole file"
     if service.get("restart") != "no" and "healthcheck" not in service:
         yield "nobody sees whether it is healthy"
 

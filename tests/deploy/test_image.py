@@ -58,6 +58,26 @@ def test_a_bento_without_a_store_refuses_to_start_in_an_image(bento: Path, home:
     assert not (home / "image" / "postgres").exists()
 
 
+def test_the_command_of_the_docs_asks_docker_for_the_image(bento: Path, home: Path, tmp_path: Path) -> None:
+    """With a `docker` that only notes down how it was called. From here itself BentoML refuses our template."""
+    (line,) = [each for each in (ROOT / "docs" / "image.md").read_text().splitlines() if "bentoml containerize" in each]
+    called = tmp_path / "called"
+    for name, script in {
+        "docker": f"echo $@ >> {called}; echo 28.2.2",
+        "bentoml": f'exec {sys.executable} -m bentoml "$@"',
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    variables = {**environment(home / "image"), "TMPDIR": "/tmp", "PYTHONPATH": str(ROOT)}
+    variables["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
+    command = ["bash", "-c", line.removeprefix("$ ")]
+
+    done = subprocess.run(command, env=variables, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "build --tag ragents:0.1.0 --file /tmp/" in called.read_text()
+
+
 def test_a_bento_holds_the_model_and_neither_tests_nor_compiled_files(bento: Path) -> None:
     source = bento / "src"
     names = {path.name for path in source.iterdir()}

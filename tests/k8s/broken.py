@@ -91,6 +91,8 @@ BROKEN: list[tuple[str, str, Callable[[list[Document]], object]]] = [
     ("rights", "capabilities", lambda d: main(d, "StatefulSet", "postgres")["securityContext"].pop("capabilities")),
     ("rights", "nowhere to write", lambda d: main(d)["volumeMounts"].pop()),
     ("rights", "a volume without a bound", lambda d: pod(d)["spec"]["volumes"][1]["emptyDir"].pop("sizeLimit")),
+    ("placing", "nodes that take no pod of ours", lambda d: pod(d)["spec"]["topologySpreadConstraints"][0].pop("nodeTaintsPolicy")),
+    ("placing", "another account than the one that pulls", lambda d: pod(d, "Job", "ragents-migrate")["spec"].pop("serviceAccountName")),
     ("images", "latest", lambda d: main(d).update(image="ragents:latest")),
     ("images", "no tag", lambda d: main(d, "Deployment", "redis-cache").update(image="redis")),
     ("images", "a moving tag", lambda d: main(d, "StatefulSet", "postgres").update(image="pgvector/pgvector:pg17")),

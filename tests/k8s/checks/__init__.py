@@ -17,6 +17,7 @@ CHECKS: dict[str, Callable[[list[Document]], Iterable[str]]] = {
         structure.references,
         network.network,
         pods.rights,
+        pods.placing,
         pods.images,
         pods.probes,
         pods.ending,

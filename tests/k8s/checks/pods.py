@@ -54,6 +54,22 @@ def _writable(workload: Document, pod: Document, container: Document) -> Iterato
             yield f"{name_of(workload)}: emptyDir {volume['name']} has no sizeLimit"
 
 
+def placing(documents: list[Document]) -> Iterator[str]:
+    """Where pods may go, and by whose account their image is pulled."""
+    for each in of_kind(documents, *WORKLOADS):
+        template: Any = pod_template(each)
+        pod = template["spec"]
+        for spread in pod.get("topologySpreadConstraints", []):
+            if spread.get("nodeTaintsPolicy") != "Honor":
+                yield (
+                    f"{name_of(each)}: nodes that take none of its pods count as empty ones in {spread['topologyKey']}; "
+                    f"with DoNotSchedule no other may have more than maxSkew"
+                )
+        own = any(container["image"].startswith("ragents:") for container in containers(each))
+        if own and pod.get("serviceAccountName") != "ragents":
+            yield f"{name_of(each)}: imagePullSecrets of the account ragents do not reach it"
+
+
 def images(documents: list[Document]) -> Iterator[str]:
     for each in of_kind(documents, *WORKLOADS):
         for container in containers(each):
