@@ -22,11 +22,12 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.start import free_port, wait_until_ready
+from benchmarks.start import START_TIMEOUT_S
 from ragents.config.rag_config import DEFAULT_EMBEDDING_MODEL
 from ragents.embeddings import Embedder, EmbeddingConfig, EncodedBatch, EncoderService, open_embedder
 from ragents.embeddings.local import LocalEmbedder, Tokenized, split_into_batches
 from ragents.embeddings.onnx import OnnxEncoder
+from tests.processes import free_port, wait_until_ready
 
 ROUNDS = 3
 CLIENTS = (1, 8, 64)
@@ -136,7 +137,7 @@ async def service() -> AsyncIterator[Way]:
             stderr=subprocess.DEVNULL,
         )
         try:
-            wait_until_ready(server, port)
+            wait_until_ready(server, f"http://127.0.0.1:{port}/readyz", START_TIMEOUT_S)
             there = EncoderService(f"tcp://127.0.0.1:{port}", timeout_s=60)
             async with open_embedder(EmbeddingConfig(), observe=batches.append, service=there) as embedder:
                 yield Way("service", embedder, batches, psutil.Process(server.pid))

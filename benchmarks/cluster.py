@@ -24,7 +24,6 @@ import yaml
 
 from benchmarks.processes import cpu_ms
 from benchmarks.servers import Process, process
-from benchmarks.start import free_port
 from ragents import ingestion
 from ragents.config import data_home
 from ragents.deployment.app import APP_ROLE, migrate_all
@@ -35,6 +34,7 @@ from ragents.embeddings import EmbeddingConfig, open_embedder
 from ragents.postgres import open_connections
 from ragents.rag.store import open_store
 from ragents.rag.store.types import StoreConfig
+from tests.processes import free_port
 
 ROOT = Path(__file__).parents[1]
 HAPROXY_CFG = ROOT / "deploy" / "replicas" / "haproxy.cfg"

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import psutil
 
-from benchmarks.start import free_port
+from tests.processes import end, free_port, wait_until_ready
 
 REQUEST_TEXTS = 32
 START_TIMEOUT_S = 120
@@ -35,8 +35,8 @@ def measure_infinity(python: str, given: dict[str, Any]) -> dict[str, float]:
         return sum(each.user + each.system for each in times)
 
     try:
+        wait_until_ready(server, f"http://127.0.0.1:{port}/health", START_TIMEOUT_S)
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
-            wait_for(http, server)
 
             def embed(texts: Sequence[str]) -> None:
                 for start in range(0, len(texts), REQUEST_TEXTS):
@@ -61,23 +61,7 @@ def measure_infinity(python: str, given: dict[str, Any]) -> dict[str, float]:
             row["peak_mb"] = peak_mb(server.pid)
             return row
     finally:
-        server.terminate()
-        try:
-            server.wait(30)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait(10)
-
-
-def wait_for(http: httpx.Client, server: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            if http.get("/health").status_code == httpx.codes.OK:
-                return
-        except httpx.HTTPError:
-            time.sleep(0.05)
-    raise RuntimeError("infinity-emb did not become ready")
+        end(server, 30)
 
 
 def peak_mb(pid: int) -> float:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,7 +13,8 @@ import psutil
 import redis.asyncio
 
 from benchmarks.processes import cpu_ms
-from benchmarks.start import wait_until_ready
+from benchmarks.start import START_TIMEOUT_S
+from tests.processes import free_port, wait_until_ready
 
 ROOT = Path(__file__).parents[1]
 BENTOML = [sys.executable, "-m", "bentoml", "serve"]
@@ -51,9 +51,7 @@ class Process:
     """A server of the benchmark, with its workers."""
 
     def __init__(self, command: list[str], log: Path, **environment: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         with log.open("wb") as out:
             self.process = subprocess.Popen(
@@ -75,10 +73,7 @@ def process(command: list[str], **environment: str) -> Iterator[Process]:
         log = Path(directory) / "log"
         started = Process(command, log, **environment)
         try:
-            try:
-                wait_until_ready(started.process, started.port)
-            except RuntimeError:
-                raise RuntimeError(f"{' '.join(command)} did not start:\n{log.read_text()[-3000:]}") from None
+            wait_until_ready(started.process, f"{started.url}/readyz", START_TIMEOUT_S, log=log)
             yield started
         finally:
             started.process.terminate()

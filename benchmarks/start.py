@@ -4,17 +4,16 @@ Ours is the second start: the environment, the cluster and the encoder's graph a
 """
 
 import os
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import psutil
+
+from tests.processes import free_port, wait_until_ready
 
 ROUNDS = 3
 START_TIMEOUT_S = 120
@@ -79,7 +78,7 @@ def measure(command: list[str], cwd: Path, home: Path) -> tuple[float, float]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_until_ready(server, port)
+        wait_until_ready(server, f"http://127.0.0.1:{port}/readyz", START_TIMEOUT_S)
         seconds = time.perf_counter() - started
         children = psutil.Process(server.pid).children()
         worker = max(child.memory_info().rss for child in children) / 1024**2
@@ -87,21 +86,3 @@ def measure(command: list[str], cwd: Path, home: Path) -> tuple[float, float]:
         server.terminate()
         server.wait(60)
     return seconds, worker
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_until_ready(server: "subprocess.Popen[bytes]", port: int) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as response:
-                if response.status == 200:
-                    return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.02)
-    raise RuntimeError("the server did not become ready")

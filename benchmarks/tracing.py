@@ -25,6 +25,7 @@ import psutil
 import yaml
 
 from benchmarks.processes import cpu_ms
+from tests.processes import end, free_port
 
 QUESTIONS = int(os.environ.get("BENCH_QUESTIONS", "10000"))
 BLOCK, CLIENTS, WARM = 250, 4, 500
@@ -129,9 +130,7 @@ def server(home: Path, settings: dict[str, Any]) -> Iterator[tuple[str, int]]:
     home.mkdir()
     (home / "metrics").mkdir()
     (home / "settings.yaml").write_text(yaml.safe_dump(settings))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = os.environ | {
         "RAGENTS_CONFIG": str(home / "settings.yaml"),
         "RAGENTS_HOME": str(home),
@@ -148,12 +147,7 @@ def server(home: Path, settings: dict[str, Any]) -> Iterator[tuple[str, int]]:
                 raise RuntimeError(f"the server did not start: status {process.wait(10)}")
         yield f"http://127.0.0.1:{port}", process.pid
     finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(10)
+        end(process, 30)
 
 
 @contextmanager

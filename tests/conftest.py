@@ -6,12 +6,17 @@ import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 from hypothesis import HealthCheck
 
 from ragents.principal import Principal
+
+if TYPE_CHECKING:
+    from benchmarks.mock_llm import MockLLM
+    from tests.otlp import Receiver
 
 # Set before anything imports BentoML, LangGraph or LangSmith: no calls home, no traces.
 os.environ.update(BENTOML_DO_NOT_TRACK="true", LANGSMITH_TRACING="false", LANGGRAPH_STRICT_MSGPACK="true")
@@ -75,3 +80,21 @@ def redis_url(home: Path) -> Iterator[str]:
 def principal() -> Principal:
     """A tenant of the test's own, so that tests share a database and nothing else."""
     return Principal(tenant=f"tenant-{uuid.uuid4()}")
+
+
+@pytest.fixture(scope="module")
+def mock() -> "Iterator[MockLLM]":
+    """A server that speaks as OpenAI does and says what it was told to."""
+    from benchmarks.mock_llm import open_mock_llm
+
+    with open_mock_llm() as opened:
+        yield opened
+
+
+@pytest.fixture
+def receiver() -> "Iterator[Receiver]":
+    """Where a service may send its traces."""
+    from tests.otlp import open_receiver
+
+    with open_receiver() as opened:
+        yield opened

@@ -4,8 +4,7 @@ import json
 import shutil
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +15,8 @@ import httpx
 import pytest
 import yaml
 
-from tests.e2e.conftest import ROOT, free_port
+from tests.e2e.conftest import ROOT
+from tests.processes import end, free_port, wait_until_ready
 
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 START_S = 30.0
@@ -36,15 +36,10 @@ def running(command: Sequence[str], *, ready: str, log: Path) -> Iterator[None]:
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
     try:
-        wait_for(lambda: process.poll() is None and _answers(ready), f"{command[0]}: {log}", START_S)
+        wait_until_ready(process, ready, START_S, log=log)
         yield
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(10)
+        end(process)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,17 +143,3 @@ def webhook() -> Iterator[Received]:
         server.shutdown()
         server.server_close()
         thread.join(10)
-
-
-def wait_for(holds: Callable[[], object], what: str, timeout_s: float) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
-        time.sleep(0.1)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=2).status_code == 200
-    except httpx.HTTPError:
-        return False

@@ -22,8 +22,9 @@ import yaml
 
 from benchmarks.mock_llm import MockLLM, open_mock_llm
 from benchmarks.mock_llm.types import Script, Step
-from tests.deploy.observing import PROMETHEUS, Prometheus, alertmanager, prometheus, wait_for, webhook
-from tests.e2e.conftest import BENTOML, ROOT, Server, environment, free_port
+from tests.deploy.observing import PROMETHEUS, Prometheus, alertmanager, prometheus, webhook
+from tests.e2e.conftest import BENTOML, ROOT, Server, environment
+from tests.processes import free_port, wait_for
 from tests.redis_server import RedisServer
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(400)]

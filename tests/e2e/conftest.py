@@ -1,10 +1,8 @@
 """Real servers: `bentoml serve` as a process, on a free port, with a home of its own."""
 
 import os
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,15 +10,11 @@ import httpx
 import psutil
 import pytest
 
+from tests.processes import free_port, wait_for, wait_until_ready
+
 ROOT = Path(__file__).parents[2]
 BENTOML = [sys.executable, "-m", "bentoml"]
 START_TIMEOUT_S = 90
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def environment(home: Path, **extra: str) -> dict[str, str]:
@@ -54,15 +48,8 @@ class Server:
             )
 
     def wait_until_ready(self) -> "Server":
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                if httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200:
-                    return self
-            except httpx.HTTPError:
-                pass
-            time.sleep(0.1)
-        raise AssertionError(f"not ready; its log ends with:\n{self.log.read_text()[-3000:]}")
+        wait_until_ready(self.process, f"{self.url}/readyz", START_TIMEOUT_S, log=self.log)
+        return self
 
     def ask(self, query: str, **fields: object) -> dict[str, object]:
         response = httpx.post(f"{self.url}/query", json={"query": query, **fields}, timeout=60)
@@ -96,10 +83,7 @@ def processes_of(home: Path) -> list[str]:
 
 
 def wait_until_gone(home: Path, timeout_s: float = 15) -> None:
-    deadline = time.monotonic() + timeout_s
-    while processes_of(home):
-        assert time.monotonic() < deadline, processes_of(home)
-        time.sleep(0.1)
+    wait_for(lambda: not processes_of(home), f"nothing runs for {home}", timeout_s)
 
 
 StartServer = Callable[..., Server]

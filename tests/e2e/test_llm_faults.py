@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import httpx
 import pytest
 import yaml
 
-from benchmarks.mock_llm import MockLLM, open_mock_llm
+from benchmarks.mock_llm import MockLLM
 from benchmarks.mock_llm.types import Fault, Step, ToolCall
 from tests.e2e.conftest import ROOT, Server, StartServer
 
@@ -24,12 +23,6 @@ SAID = "The store is configured so. [1]"
 SEARCH = Step(tool_calls=[ToolCall(name="search_documents", arguments={"query": "How is the store configured?"})])
 LONGEST_S = {"simple": 4.0, "react": 4.0, "langgraph": 9.0, "logical": 7.0}
 """An agent that asks its model for more than the answer waits for each of them."""
-
-
-@pytest.fixture(scope="module")
-def mock() -> Iterator[MockLLM]:
-    with open_mock_llm() as opened:
-        yield opened
 
 
 def answering(agent: str, fault: Fault | None = None) -> list[Step]:

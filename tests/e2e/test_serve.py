@@ -10,7 +10,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.e2e.conftest import BENTOML, ROOT, Server, StartServer, environment, free_port, wait_until_gone
+from tests.e2e.conftest import BENTOML, ROOT, Server, StartServer, environment, wait_until_gone
+from tests.processes import free_port
 
 QUESTION = "Where does adaptive batching sit and why?"
 

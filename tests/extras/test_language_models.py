@@ -3,11 +3,9 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from langchain_core.messages import HumanMessage
 
@@ -16,7 +14,7 @@ from ragents.agents.simple import SimpleAgent
 from ragents.llm.client import LLMClient
 from ragents.llm.types import ModelConfig
 from tests.doubles import make_engine
-from tests.e2e.conftest import free_port
+from tests.processes import end, free_port, wait_until_ready
 
 pytestmark = pytest.mark.extras
 
@@ -72,19 +70,10 @@ def transformers_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
-        until = time.monotonic() + START_TIMEOUT_S
-        while True:
-            assert process.poll() is None, (home / "log").read_text()[-2000:]
-            assert time.monotonic() < until, (home / "log").read_text()[-2000:]
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/health", timeout=2).raise_for_status()
-                break
-            except httpx.HTTPError:
-                time.sleep(0.2)
+        wait_until_ready(process, f"http://127.0.0.1:{port}/health", START_TIMEOUT_S, log=home / "log")
         yield f"http://127.0.0.1:{port}/v1"
     finally:
-        process.terminate()
-        process.wait(20)
+        end(process, 20)
 
 
 @pytest.fixture

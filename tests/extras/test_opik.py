@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.mock_llm import MockLLM, open_mock_llm
+from benchmarks.mock_llm import MockLLM
 from ragents.deployment.observability.config import ObservabilityConfig
 from ragents.deployment.observability.scores import open_scores
 from ragents.errors import NotFound
@@ -17,20 +17,8 @@ pytestmark = pytest.mark.extras
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with open_receiver() as opened:
-        yield opened
-
-
-@pytest.fixture
 def theirs() -> Iterator[Receiver]:
     with open_receiver() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def mock() -> Iterator[MockLLM]:
-    with open_mock_llm() as opened:
         yield opened
 
 

@@ -1,21 +1,13 @@
 """What `ragents eval` measured, among Opik's experiments."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from ragents.deployment.config import ServiceConfig
 from ragents.deployment.observability.experiments import keep_experiments
 from ragents.errors import BackendUnavailable
-from tests.otlp import Receiver, open_receiver
+from tests.otlp import Receiver
 
 MODES = {"dense": {"ndcg@10": 0.64, "mrr@10": None}, "hybrid": {"ndcg@10": 0.7}}
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with open_receiver() as opened:
-        yield opened
 
 
 def configured(receiver: Receiver) -> ServiceConfig:

@@ -1,12 +1,11 @@
 """Scores on answers: on the caller's own tenant's alone, from any replica, and honest when they go nowhere."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from benchmarks.mock_llm import MockLLM, open_mock_llm
+from benchmarks.mock_llm import MockLLM
 from ragents.deployment.callers import Caller
 from ragents.deployment.feedback import Feedback
 from ragents.deployment.http import RequestContext, enter_request
@@ -16,7 +15,7 @@ from ragents.deployment.observability.scores import MAX_AT_ONCE, OpikScores, ope
 from ragents.deployment.schemas import FeedbackRequest, FeedbackResponse
 from ragents.errors import BackendUnavailable, NotFound, Overloaded
 from ragents.principal import Principal
-from tests.otlp import Receiver, Recorded, open_receiver
+from tests.otlp import Receiver, Recorded
 from tests.traced import SCRIPTS, items_of, open_traced
 
 
@@ -48,17 +47,10 @@ def _fits(trace: dict[str, Any], asked: dict[str, Any]) -> bool:
     )
 
 
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with open_receiver() as opened:
-        yield opened
-
-
 @pytest.fixture(scope="module")
-def mock() -> Iterator[MockLLM]:
-    with open_mock_llm() as opened:
-        opened.play(*SCRIPTS["simple"])
-        yield opened
+def mock(mock: MockLLM) -> MockLLM:
+    mock.play(*SCRIPTS["simple"])
+    return mock
 
 
 async def give(

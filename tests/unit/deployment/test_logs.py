@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.mock_llm import MockLLM, open_mock_llm
+from benchmarks.mock_llm import MockLLM
 from benchmarks.mock_llm.types import Step
 from ragents import tracing
 from ragents.deployment.http import RequestContext, enter_request, respond
@@ -26,12 +26,6 @@ def the_loggers_of_before() -> Iterator[None]:
     before = logger.handlers[:], logger.level, logger.propagate
     yield
     logger.handlers[:], logger.level, logger.propagate = before
-
-
-@pytest.fixture(scope="module")
-def mock() -> Iterator[MockLLM]:
-    with open_mock_llm() as opened:
-        yield opened
 
 
 def configure(**settings: object) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import REGISTRY
 from pydantic import ValidationError
 
-from benchmarks.mock_llm import MockLLM, open_mock_llm
+from benchmarks.mock_llm import MockLLM
 from benchmarks.mock_llm.types import Step
 from ragents import tracing
 from ragents.config import load_settings
@@ -23,7 +22,7 @@ from ragents.deployment.observability.pipe import CLOSE_S
 from ragents.deployment.observability.tracing import open_tracing
 from ragents.deployment.schemas import BatchRequest, QueryRequest
 from ragents.errors import ConfigError, RAGentsError
-from tests.otlp import Receiver, open_receiver
+from tests.otlp import Receiver
 from tests.traced import ANSWER, QUESTION, SCRIPTS, Tree, items_of, open_traced, tree_of
 
 SECRET = "Zwetschgenkuchen"
@@ -53,18 +52,6 @@ STEPS: dict[str, Tree] = {
         ("step answer", []),
     ],
 }
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with open_receiver() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def mock() -> Iterator[MockLLM]:
-    with open_mock_llm() as opened:
-        yield opened
 
 
 def dropped(destination: str, reason: str) -> float:

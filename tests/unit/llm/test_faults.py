@@ -24,12 +24,6 @@ def read_along(request: pytest.FixtureRequest) -> Iterator[bool]:
         yield request.param
 
 
-@pytest.fixture(scope="module")
-def mock() -> Iterator[MockLLM]:
-    with open_mock_llm() as opened:
-        yield opened
-
-
 def client(*mocks: MockLLM, kinds: list[str] | None = None, **settings: Any) -> LLMClient:
     times = {"first_token_timeout_s": 0.3, "timeout_s": 1.0, **settings}
     config = ModelConfig(provider="openai", model_name="mock", base_urls=[each.url for each in mocks], **times)

@@ -1,13 +1,12 @@
 """OpenAI-compatible servers, over real HTTP: what is sent to which, and what comes back."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from langchain_core.messages import HumanMessage
 from pydantic import BaseModel, SecretStr
 
-from benchmarks.mock_llm import MockLLM, open_mock_llm
+from benchmarks.mock_llm import MockLLM
 from benchmarks.mock_llm.types import Step
 from ragents.errors import ConfigError, ModelUnavailable
 from ragents.llm.asked import asked_by
@@ -17,12 +16,6 @@ from ragents.rag.answering import answer_from_sources
 from ragents.rag.types import RAGResponse, Source
 
 ASK = [HumanMessage("hello")]
-
-
-@pytest.fixture(scope="module")
-def mock() -> Iterator[MockLLM]:
-    with open_mock_llm() as opened:
-        yield opened
 
 
 def client(mock: MockLLM, provider: str = "openai", **settings: Any) -> LLMClient:
