@@ -22,7 +22,7 @@ from ragents.rag.loaders import LoadLimits
 from ragents.rag.store.types import VectorStore
 from ragents.rag.types import Chunk, Document
 
-LOADER_VERSION = 3
+LOADER_VERSION = 4
 """Part of every content hash: documents are taken anew when loaders or chunking change what comes out."""
 PIPE_CHUNKS = 2 * EMBED_CHUNKS
 """That wait between two stages, besides a single larger document."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ragents.llm.passages import MARKER
-from ragents.llm.sentences import BOUNDARY, HEADING, HEADING_LINE, LEAD, MIN_WORDS, RULE, UNDERLINED, split_sentences
+from ragents.llm.sentences import HEADING, HEADING_LINE, LEAD, MIN_WORDS, RULE, UNDERLINED, boundaries, split_sentences
 
 Kind = Literal["heading", "sentence", "item", "row", "code"]
 
@@ -71,7 +71,7 @@ def _runs(text: str) -> Iterator[tuple[str | None, str]]:
 def _read_prose(run: str, parts: list[Part], block: int) -> int:
     run = HEADING_LINE.sub(r"\1\n\n", UNDERLINED.sub(r"# \1\n", run))
     start = 0
-    for boundary in (*BOUNDARY.finditer(run), None):
+    for boundary in (*boundaries(run), None):
         piece = run[start : boundary.start() if boundary else len(run)]
         between = boundary[0] if boundary else ""
         closing = between[:1].strip()  # a quotation mark or bracket behind the full stop

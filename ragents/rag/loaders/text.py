@@ -137,7 +137,9 @@ def load_jsonl(path: Path, uri: str) -> Iterator[LoadedDocument | DocumentError]
 
 
 def table_lines(rows: Iterator[list[Any]] | Iterator[tuple[Any, ...]]) -> Iterator[str]:
-    """A line per row, each with its column names where the first row holds names: a chunk may begin at any row."""
+    """A list item per row, each with its column names where the first row holds names: a chunk may begin at any row,
+    and an answer quote one without the others.
+    """
     header: list[str] | None = None
     for number, row in enumerate(rows):
         cells = ["" if cell is None else " ".join(str(cell).split()) for cell in row]
@@ -147,9 +149,9 @@ def table_lines(rows: Iterator[list[Any]] | Iterator[tuple[Any, ...]]) -> Iterat
             header = cells
             yield " | ".join(cells)
         elif header is not None and len(cells) <= len(header):
-            yield "; ".join(f"{name}: {cell}" for name, cell in zip(header, cells, strict=False) if cell)
+            yield "- " + "; ".join(f"{name}: {cell}" for name, cell in zip(header, cells, strict=False) if cell)
         else:
-            yield " | ".join(cell for cell in cells if cell)
+            yield "- " + " | ".join(cell for cell in cells if cell)
 
 
 def first_heading(text: str) -> str | None:

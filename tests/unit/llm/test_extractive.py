@@ -77,6 +77,36 @@ def test_the_synchronous_call_says_what_to_do() -> None:
         ("Sick leave now\n---\nCall your manager first.", ["Call your manager first."]),
         ("| a day | b day |\n|---|---|\n| one day | two days |", ["| a day | b day |", "| one day | two days |"]),
         ("One two three. Four five six!", ["One two three.", "Four five six!"]),
+        (
+            "The director is Dr. Anna Berg of Ernst & Co. KG. The lease of hall No. 7 ends soon (see Fig. 3).",
+            ["The director is Dr. Anna Berg of Ernst & Co. KG.", "The lease of hall No. 7 ends soon (see Fig. 3)."],
+        ),
+        ("| Ceramic cells, see vol. 3 | L. Meier | 30 June |", ["| Ceramic cells, see vol. 3 | L. Meier | 30 June |"]),
+        (
+            "He came at 5 p.m. Then they left. Ask\nMr. Kranz or\nDr. Weiss.\n\nMs. Ott may know.",
+            [
+                "He came at 5 p.m.",
+                "Then they left.",
+                "Ask Mr. Kranz or Dr. Weiss.",
+                "Ms. Ott may know.",
+            ],
+        ),
+        (
+            "Whom to ask: Dr.\n\n- first item here etc.\n- second item here",
+            [
+                "Whom to ask: Dr.",
+                "first item here etc.",
+                "second item here",
+            ],
+        ),
+        (
+            "The default is 20. It holds for each. [1] Say no more.",
+            [
+                "The default is 20.",
+                "It holds for each.",
+                "[1] Say no more.",
+            ],
+        ),
         ("Version 1.4.39 is out. It costs 3.5 dollars now.", ["Version 1.4.39 is out.", "It costs 3.5 dollars now."]),
         ("- first item here\n- second item here", ["first item here", "second item here"]),
         (

@@ -258,7 +258,7 @@ def test_csv_rows_carry_their_column_names_whatever_the_delimiter(tmp_path: Path
     for delimiter in ",;\t":
         rows = [("name", "age"), ("Ada", "36"), ("Bob", "41")]
         _, blocks = take(write(tmp_path / "a.csv", "\n".join(delimiter.join(r) for r in rows)))
-        assert blocks[0].text.splitlines()[1:] == ["name: Ada; age: 36", "name: Bob; age: 41"]
+        assert blocks[0].text.splitlines()[1:] == ["- name: Ada; age: 36", "- name: Bob; age: 41"]
 
 
 def test_jsonl_holds_a_document_per_line(tmp_path: Path) -> None:
