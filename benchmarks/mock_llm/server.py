@@ -68,7 +68,7 @@ class MockLLM:
         self._note(body, dict(request.headers))
         step = _echoed(self._next(), body)
         match step.fault:
-            case "429" | "500" | "503":
+            case "400" | "401" | "429" | "500" | "503":
                 headers = {} if step.retry_after_s is None else {"Retry-After": f"{step.retry_after_s:g}"}
                 return JSONResponse({"error": {"message": "words of the server"}}, int(step.fault), headers)
             case "hang":
@@ -85,7 +85,7 @@ class MockLLM:
         except asyncio.CancelledError:
             self._count("hung_up")
             raise
-        if step.fault in ("hang_midway", "reset_midway", "garbage_midway"):
+        if step.fault in ("hang_midway", "reset_midway", "garbage_midway", "end_midway"):
             return StreamingResponse(_half(step, body), media_type="application/json")
         self._count("ended")
         return JSONResponse(_whole(step, body))
@@ -104,8 +104,11 @@ class MockLLM:
                             raise ConnectionResetError
                         case "garbage_midway":
                             yield "data: {not json\n\n"
+                        case "end_midway":
+                            self._count("ended")
+                            return
                 await asyncio.sleep(self.script.between_tokens_s)
-            reason = "tool_calls" if step.tool_calls else "stop"
+            reason = _reason(step)
             if step.fault != "empty":
                 yield _event({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
             if (body.get("stream_options") or {}).get("include_usage"):
@@ -241,7 +244,7 @@ def _whole(step: Step, body: dict[str, Any]) -> dict[str, Any]:
                 for n, c in enumerate(step.tool_calls)
             ],
         }
-    choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if step.tool_calls else "stop"}
+    choice = {"index": 0, "message": message, "finish_reason": _reason(step)}
     choices = [] if step.fault == "empty" else [choice]
     return {
         "id": "x",
@@ -251,6 +254,12 @@ def _whole(step: Step, body: dict[str, Any]) -> dict[str, Any]:
         "choices": choices,
         "usage": _usage(step, body),
     }
+
+
+def _reason(step: Step) -> str | None:
+    if step.fault == "no_reason":
+        return None
+    return step.finish_reason or ("tool_calls" if step.tool_calls else "stop")
 
 
 def _event(data: dict[str, Any]) -> str:

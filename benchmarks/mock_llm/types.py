@@ -5,11 +5,26 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 Fault = Literal[
-    "429", "500", "503", "reset", "hang", "hang_midway", "reset_midway", "garbage", "garbage_midway", "empty", "no_done"
+    "400",
+    "401",
+    "429",
+    "500",
+    "503",
+    "reset",
+    "hang",
+    "hang_midway",
+    "reset_midway",
+    "end_midway",
+    "garbage",
+    "garbage_midway",
+    "empty",
+    "no_done",
+    "no_reason",
 ]
-"""429 (with Retry-After), 500, 503: that status. reset: the connection is cut at once. hang: nothing is ever said.
-..._midway: after the first tokens. garbage: no JSON. empty: an answer without a choice. no_done: the stream ends
-without its last line."""
+"""400, 401, 429 (with Retry-After), 500, 503: that status. reset: the connection is cut at once. hang: nothing is ever
+said. ..._midway: after the first tokens. garbage: no JSON. empty: an answer without a choice. no_done: the stream ends
+without its last line. no_reason: with it, but without a finish_reason; an answer that is whole has none either.
+end_midway: the stream ends as if it were whole, and nothing says that it is."""
 
 
 class ToolCall(BaseModel):
@@ -20,6 +35,7 @@ class ToolCall(BaseModel):
 class Step(BaseModel):
     """One answer. `content` words come one by one; `tool_calls` instead of content where there are any.
 
+    `finish_reason`: what is said instead of "stop" or "tool_calls".
     `echo`: a pattern; what it last matches in the messages stands in `content` for {}.
     """
 
@@ -28,6 +44,7 @@ class Step(BaseModel):
     tool_calls: list[ToolCall] = Field(default_factory=list)
     fault: Fault | None = None
     retry_after_s: float | None = None
+    finish_reason: str | None = None
 
 
 class Script(BaseModel):

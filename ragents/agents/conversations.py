@@ -122,7 +122,7 @@ class Conversations:
                 return await self._told(asked, CachedAnswer(found, near.age_s), started)
             answer = await self._by_agent(asked)
             # A question asked back is of this turn only, and so is an answer that was cut short or lacks a step.
-            if answer.pending is None and not any(note.startswith(PASSING) for note in answer.response.notes):
+            if answer.pending is None and answer.response.ending == "stop" and not _passes(answer.response):
                 flight.result = answer.response
                 await cache.cache_answer(key, answer.response, scope=scope)
                 if self.semantic is not None:
@@ -312,6 +312,10 @@ class Asked:
         return await self.agent.process_message(
             self.query, thread_id=self.thread, turn=self.turn, fence=fence, speech=self.speech
         )
+
+
+def _passes(response: RAGResponse) -> bool:
+    return any(note.startswith(PASSING) for note in response.notes)
 
 
 def _turn_of(snapshot: StateSnapshot) -> str | None:

@@ -24,7 +24,7 @@ from ragents.agents.types import Turn
 from ragents.errors import BudgetExceeded
 from ragents.llm.extractive import extractive_client
 from ragents.llm.types import Usage
-from ragents.rag.answering import answer_from_sources, check_citations
+from ragents.rag.answering import answer_from_sources, check_citations, rested
 from ragents.rag.cache import rewrite_scope
 from ragents.rag.confidence import confidence_of
 from ragents.rag.prompt import DECLINED, recent, within_window
@@ -240,13 +240,14 @@ class LangGraphRAGAgent(LangGraphAgent):
             # An extractive answer quotes; a generated one may be right in words of its own, which rules cannot tell.
             removed = cited if self.llm.extractive else []
         answer, citations = check_citations("".join(s.text for s in statements if s not in removed), answered.sources)
-        return replace(
+        checked = replace(
             answered,
             answer=answer or DECLINED,
             citations=citations,
             usage=answered.usage + usage,
             notes=(*answered.notes, *notes_on(removed, [each for each in doubtful if each not in removed])),
         )
+        return rested(checked)
 
 
 def _after_grading(state: CorrectiveState) -> Literal["retrieve", "reason"]:

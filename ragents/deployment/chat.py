@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # BentoML's parent process imports this as well
     from langchain_core.messages import BaseMessage
 
 OWNER = "ragents"
+LEFT_OUT = {"answer", "agent_type", "finish_reason"}
+"""Of an answer: what OpenAI has fields for."""
 
 
 class ContentPart(BaseModel):
@@ -103,7 +105,7 @@ def completion(answer: QueryResponse) -> dict[str, Any]:
             {
                 "index": 0,
                 "message": {"role": "assistant", "content": answer.answer, "refusal": None},
-                "finish_reason": "stop",
+                "finish_reason": answer.finish_reason,
                 "logprobs": None,
             }
         ],
@@ -132,7 +134,7 @@ async def chunks(events: AsyncGenerator[Event], *, model: str, include_usage: bo
                     yield json.dumps(data, ensure_ascii=False)
                     return  # without [DONE]: the client raises
                 case "done":
-                    yield chunk({}, "stop", ragents=_extension(data))
+                    yield chunk({}, data["finish_reason"], ragents=_extension(data))
                     if include_usage:
                         usage = {"choices": [], "usage": _usage(data["usage"])}
                         yield json.dumps({**_head(request_id, model, "chat.completion.chunk"), **usage})
@@ -175,4 +177,4 @@ def _usage(counted: dict[str, Any]) -> dict[str, Any]:
 
 
 def _extension(answer: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in answer.items() if name not in {"answer", "agent_type"}}
+    return {name: value for name, value in answer.items() if name not in LEFT_OUT}

@@ -279,5 +279,6 @@ def _fields(answer: AgentAnswer, context: RequestContext, queue_ms: float) -> di
         "latency_ms": context.latency_ms,
         "request_id": context.request_id,
         "notes": list(response.notes),
+        "finish_reason": response.ending,
         "pending": asdict(answer.pending) if answer.pending else None,
     }

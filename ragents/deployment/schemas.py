@@ -9,6 +9,7 @@ from starlette.requests import Request
 from ragents.deployment.http import parse
 from ragents.deployment.rate_limiting.types import Priority
 from ragents.errors import RAGentsError
+from ragents.llm.types import Ending
 from ragents.rag.filters import parse_filters
 from ragents.rag.types import Scalar
 
@@ -170,6 +171,7 @@ class Answered(BaseModel):
     latency_ms: float
     request_id: str
     notes: list[str]
+    finish_reason: Ending = Field(default="stop", description="length, content_filter: the answer is cut short")
     pending: PendingOut | None = Field(description="what the agent asks back; answer with POST /threads/{id}/resume")
 
 

@@ -56,6 +56,7 @@ def create_named_model(config: ModelConfig, *, embed: EmbedTexts | None = None) 
         provider=config.provider,
         takes_headers=config.provider in ("openai", "vllm")
         and "extra_headers" not in config.extra.get("model_kwargs", {}),
+        tells_its_end=config.provider in ("openai", "vllm"),
         fingerprint=config.fingerprint,
         others=others,
         breaker_failures=config.breaker_failures,

@@ -20,8 +20,10 @@ from pydantic import BaseModel
 
 from ragents import tracing
 from ragents.llm.asked import READ_ALONG
+from ragents.llm.endings import ending_of
 from ragents.llm.endpoints import NamedModel, Replica
-from ragents.llm.failures import FirstTokenTimeout
+from ragents.llm.failures import FirstTokenTimeout, NoAnswer
+from ragents.llm.types import Ending
 
 
 class Call:
@@ -42,32 +44,32 @@ class Call:
         self._arguments = named.arguments(max_tokens=max_tokens, schema=schema)
         self._last: Replica | None = None
 
-    async def make(self) -> AIMessage:
-        """Raises CircuitOpen, TimeoutError, and what the provider's library raises."""
+    async def make(self) -> tuple[AIMessage, Ending]:
+        """Raises CircuitOpen, TimeoutError, Unfinished, NoAnswer, and what the provider's library raises."""
         self._last = replica = self.named.next(but=self._last)
         headers = tracing.headers() if self.named.takes_headers else {}
         arguments = {**self._arguments, "extra_headers": headers} if headers else self._arguments
         with replica.call() as model:
             ask = self._in_pieces if READ_ALONG.get() else self._whole
             async with asyncio.timeout(self.named.timeout_s):
-                message = await ask(model.bind_tools(self._tools) if self._tools else model, arguments)
-        if not (message.content or message.tool_calls or message.invalid_tool_calls):
-            raise ValueError("the model answered with nothing")
-        return message
+                message, ending = await ask(model.bind_tools(self._tools) if self._tools else model, arguments)
+        if not (message.text.strip() or message.tool_calls or message.invalid_tool_calls):
+            raise NoAnswer
+        return message, ending
 
-    async def _whole(self, model: Any, arguments: dict[str, Any]) -> AIMessage:
+    async def _whole(self, model: Any, arguments: dict[str, Any]) -> tuple[AIMessage, Ending]:
         message = await model.ainvoke(self._messages, **arguments)
         if not isinstance(message, AIMessage):
             raise TypeError(f"the model answered with {type(message).__name__} instead of an AIMessage")
-        return message
+        return message, ending_of([message], told=False)
 
-    async def _in_pieces(self, model: Any, arguments: dict[str, Any]) -> AIMessage:
+    async def _in_pieces(self, model: Any, arguments: dict[str, Any]) -> tuple[AIMessage, Ending]:
         pieces = list[AIMessageChunk]()
         chunks = model.astream(self._messages, **arguments)
         try:
             while (chunk := await self._next(chunks, first=not pieces)) is not None:
                 if isinstance(chunk, AIMessage) and not isinstance(chunk, AIMessageChunk):
-                    return chunk  # of a model that does not stream
+                    return chunk, ending_of([chunk], told=False)  # of a model that does not stream
                 if not isinstance(chunk, AIMessageChunk):
                     raise TypeError(f"the model answered with {type(chunk).__name__} instead of an AIMessage")
                 pieces.append(chunk)
@@ -75,12 +77,13 @@ class Call:
         finally:
             await chunks.aclose()
         if not pieces:
-            raise ValueError("the model answered with nothing")
+            raise NoAnswer
+        ending = ending_of(pieces, told=self.named.tells_its_end and self.said_something)
         whole = add_ai_message_chunks(*pieces)
         message = message_chunk_to_message(whole)
         if not isinstance(message, AIMessage):
             raise TypeError(f"the model answered with {type(message).__name__} instead of an AIMessage")
-        return _with_whole_calls(message, whole.tool_call_chunks)
+        return _with_whole_calls(message, whole.tool_call_chunks), ending
 
     async def _next(self, chunks: Any, *, first: bool) -> Any:
         if not first or self.named.first_token_timeout_s is None:

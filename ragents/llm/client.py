@@ -18,7 +18,7 @@ from ragents.llm.calls import Call, binds_tools
 from ragents.llm.endpoints import NamedModel
 from ragents.llm.failures import CircuitOpen, Kind, PromptTooLong, kind_of, may_help, reason_of, retry_after_s
 from ragents.llm.spans import called
-from ragents.llm.types import EmbedTexts, ModelConfig, Usage
+from ragents.llm.types import EmbedTexts, Ending, ModelConfig, Usage
 from ragents.llm.usage import estimate_prompt, usage_of
 
 __all__ = ["Generated", "LLMClient", "NamedModel"]
@@ -31,11 +31,12 @@ OnFailure = Callable[[Kind], None]
 
 
 class Generated(NamedTuple):
-    """`model`: the name of the one that answered."""
+    """`model`: the name of the one that answered. `ending`: whether the message is whole."""
 
     message: AIMessage
     model: str
     usage: Usage
+    ending: Ending = "stop"
 
 
 class LLMClient:
@@ -126,22 +127,24 @@ class LLMClient:
             raise PromptTooLong(tokens, room)
 
     async def _with_retries(self, call: Call, messages: Sequence[BaseMessage]) -> Generated:
+        failed: Exception | None = None
         for attempt in range(call.named.max_retries + 1):
             try:
                 with called(call.named, messages) as told:
-                    message = await call.make()
+                    message, ending = await call.make()
                     usage = Usage() if call.named.extractive else usage_of(messages, message, price=call.named.price)
                     told(message, usage)
-                return Generated(message, call.named.name, usage)
+                return Generated(message, call.named.name, usage, ending)
             except CircuitOpen as error:
                 self._on_failure(kind_of(error))
-                raise
+                raise (failed or error) from None  # what opened it just now says more
             except Exception as error:
                 self._on_failure(kind_of(error))
                 # What a server says may quote the prompt.
                 log.warning("model %s failed: %s: %s", call.named.name, type(error).__name__, reason_of(error))
                 if call.said_something or attempt == call.named.max_retries or not may_help(error):
                     raise
+                failed = error
                 asked = retry_after_s(error)
                 await pause(_jittered(attempt) if asked is None else asked)
         raise AssertionError("the last attempt returns or raises")

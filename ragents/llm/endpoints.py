@@ -9,17 +9,18 @@ from langchain_core.language_models import BaseChatModel
 from pydantic import BaseModel
 
 from ragents.llm.breaker import Breaker
-from ragents.llm.failures import CircuitOpen
+from ragents.llm.failures import CircuitOpen, blames_the_request, reason_of
 from ragents.llm.types import Price
 
 
 @dataclass(eq=False)
 class Replica:
-    """`in_flight`: calls of this process that it has not answered yet."""
+    """`in_flight`: calls of this process that it has not answered yet. `failed`: why the last one that did failed."""
 
     model: BaseChatModel
     breaker: Breaker
     in_flight: int = 0
+    failed: str = ""
 
     @contextmanager
     def call(self) -> Iterator[BaseChatModel]:
@@ -28,8 +29,12 @@ class Replica:
         self.in_flight += 1
         try:
             yield self.model
-        except Exception:
-            self.breaker.failed()
+        except Exception as error:
+            if blames_the_request(error):
+                self.breaker.abandoned()
+            else:
+                self.failed = reason_of(error)
+                self.breaker.failed()
             raise
         except BaseException:
             self.breaker.abandoned()
@@ -47,7 +52,8 @@ class NamedModel:
     `timeout_s` is for one call, `max_retries` how often it is made again. `context_tokens` is the window, of which an
     answer takes `answer_tokens` at most when the caller says nothing else. `body`: fields of the request that OpenAI
     has no name for; `salt` makes one more of them, `structured` another. `takes_headers`: a call may bring some, so
-    that the server's spans join the question's. `fingerprint`: of the settings.
+    that the server's spans join the question's. `tells_its_end`: a stream of its is whole only with a finish_reason.
+    `fingerprint`: of the settings.
     """
 
     name: str
@@ -63,6 +69,7 @@ class NamedModel:
     body: Mapping[str, Any] = field(default_factory=dict)
     provider: str = ""
     takes_headers: bool = False
+    tells_its_end: bool = False
     fingerprint: str = ""
     others: Sequence[BaseChatModel] = ()
     breaker_failures: int = 5
@@ -106,5 +113,5 @@ class NamedModel:
         """The one with the fewest calls among those that may be asked; `but` only if there is no other. CircuitOpen."""
         open_to_calls = [each for each in self.replicas if each.breaker.lets_through]
         if not open_to_calls:
-            raise CircuitOpen
+            raise CircuitOpen(self.replicas[-1].failed)
         return min(open_to_calls, key=lambda each: (each is but, each.in_flight))

@@ -26,8 +26,16 @@ class FirstTokenTimeout(TimeoutError):
     """Nothing came in time; the call may be made again."""
 
 
+class Unfinished(ConnectionError):
+    """The stream ended before the answer did; as a connection that is cut, but for the way it closes."""
+
+
+class NoAnswer(ValueError):
+    """The model said nothing, and called no tool."""
+
+
 class CircuitOpen(Exception):
-    """Every replica has failed lately."""
+    """Every replica has failed lately; of the last failure, the reason."""
 
 
 class PromptTooLong(Exception):
@@ -73,6 +81,11 @@ def status_of(error: BaseException) -> int | None:
     return status if isinstance(status, int) else None
 
 
+def blames_the_request(error: BaseException) -> bool:
+    """400, 413, 422: what the server says of this request, and not of itself."""
+    return status_of(error) in (400, 413, 422)
+
+
 def retry_after_s(error: BaseException) -> float | None:
     """The Retry-After of an answer, in seconds or as a date (RFC 9110, 10.2.3)."""
     # LangChain's errors stand before those of the provider's library, which have the answer.
@@ -98,7 +111,12 @@ def reason_of(error: BaseException) -> str:
         case TimeoutError():
             return "timed out"
         case CircuitOpen():
-            return "left alone after repeated failures"
+            last = f" (the last one: {error})" if str(error) else ""
+            return f"left alone after repeated failures{last}"
+        case Unfinished():
+            return "ended its answer without finishing it"
+        case NoAnswer():
+            return "answered with nothing"
         case PromptTooLong():
             return str(error)
         case asyncio.CancelledError():

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from ragents.config.base import Config
 Vectors = NDArray[np.float32]
 EmbedTexts = Callable[[Sequence[str]], Awaitable[Vectors]]
 """(n texts) -> (n, dimension), rows of length 1."""
+Ending = Literal["stop", "length", "content_filter"]
+"""Of an answer. stop: it is whole. length: it reached max_tokens or the window. content_filter: the provider stopped
+it."""
 
 
 class Price(Config):

@@ -8,12 +8,15 @@ from dataclasses import replace
 from langchain_core.messages import BaseMessage
 
 from ragents.llm.client import LLMClient
+from ragents.llm.endings import CUT_SHORT
 from ragents.llm.passages import MARKER
 from ragents.llm.sentences import split_sentences
+from ragents.llm.types import Ending
 from ragents.rag.prompt import DECLINED, build_prompt, within_window
 from ragents.rag.types import Citation, RAGResponse, Source
 
 WORD = re.compile(r"\w{3,}")
+UNCITED = "the answer cites no passage: what it rests on is not shown"
 
 
 async def answer_from_sources(
@@ -27,7 +30,7 @@ async def answer_from_sources(
     """`found` with answer, citations, model, generate_ms, and what the answer took added to its usage.
 
     Below the gate no model is asked. The sources are those that the model was given: what its window does not hold is
-    left out and noted, and markers of passages that were not given are taken out of the answer.
+    left out and noted, and markers of passages that were not given are taken out of the answer. See `rested` and `cut`.
     """
     if not found.sources or found.confidence < min_confidence:
         return replace(found, answer=DECLINED, model=llm.name)
@@ -36,7 +39,7 @@ async def answer_from_sources(
     prompt = build_prompt(found, history, room=llm.prompt_tokens(max_tokens))
     said = await llm.generate(prompt, max_tokens=max_tokens)
     answer, citations = check_citations(said.message.text.strip(), found.sources)
-    return replace(
+    answered = replace(
         found,
         answer=answer or DECLINED,
         citations=citations,
@@ -44,6 +47,24 @@ async def answer_from_sources(
         usage=found.usage + said.usage,
         timings={**found.timings, "generate_ms": (time.perf_counter() - started) * 1000},
     )
+    return rested(cut(answered, said.ending))
+
+
+def cut(response: RAGResponse, ending: Ending) -> RAGResponse:
+    """`response` with the model's ending, and a note where it had more to say."""
+    if ending == "stop":
+        return response
+    return replace(response, ending=ending, notes=(*response.notes, CUT_SHORT[ending]))
+
+
+def rested(response: RAGResponse) -> RAGResponse:
+    """`response`, without confidence and with a note when its answer cites nothing, however near the passages are.
+
+    Idempotent. An answer that declines has nothing to cite.
+    """
+    if response.citations or response.answer in (None, DECLINED) or UNCITED in response.notes:
+        return response
+    return replace(response, confidence=0.0, notes=(*response.notes, UNCITED))
 
 
 def check_citations(answer: str, sources: Sequence[Source]) -> tuple[str, tuple[Citation, ...]]:

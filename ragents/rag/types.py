@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ragents.llm.types import Usage
+from ragents.llm.types import Ending, Usage
 
 Scalar = str | int | float | bool
 Metadata = Mapping[str, Scalar | None]
@@ -118,7 +118,9 @@ class RAGResponse:
     """What was found for a question and, once it was answered, the answer with its receipt.
 
     `sources` are best first and numbered from 1 by the markers in `answer`. `confidence` (0..1) says how likely
-    the sources tell; below RAGConfig.min_confidence the answer says that the documents do not.
+    that tells which the answer rests on: the sources that it cites (of a response without an answer: all of them);
+    below RAGConfig.min_confidence the answer says that the documents do not. 1 for what was computed from the question
+    alone, 0 for what a model says without citing anything. `ending`: whether the model had said all.
     """
 
     query: str
@@ -135,3 +137,4 @@ class RAGResponse:
     """of the question that a semantic hit was stored for, to this one"""
     notes: tuple[str, ...] = ()
     """What was done differently from what one would expect: a question searched in parts, a step left out."""
+    ending: Ending = "stop"

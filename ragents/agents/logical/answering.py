@@ -110,7 +110,14 @@ def answer_of(form: Form, worked: Worked, found: RAGResponse, *, model: str, top
     text = "\n".join(f"{n}. {line}" for n, line in enumerate(lines, start=1)) if len(lines) > 1 else lines[0]
     answer, citations = check_citations(text, sources)
     steps = tuple(f"computed: {step}" for step in worked.computed.steps) if worked.computed else ()
-    return replace(response, answer=answer, citations=citations, notes=(*response.notes, *steps))
+    exact = worked.computed is not None and not cited  # every value was in the question
+    return replace(
+        response,
+        answer=answer,
+        citations=citations,
+        confidence=1.0 if exact else response.confidence,
+        notes=(*response.notes, *steps),
+    )
 
 
 def _line(operand: Operand, sources: Sequence[Source]) -> str:

@@ -35,6 +35,7 @@ from ragents.agents.types import AgentConfig, ThreadKey, Turn
 from ragents.errors import BudgetExceeded, ModelUnavailable
 from ragents.llm.client import LLMClient
 from ragents.llm.extractive import extractive_client
+from ragents.rag.answering import cut
 from ragents.rag.confidence import confidence_of
 from ragents.rag.engine import RAGEngine
 from ragents.rag.types import RAGResponse
@@ -143,9 +144,10 @@ class ReactAgent(LangGraphAgent):
         except BudgetExceeded as error:  # an answer that is paid for is given
             stopped = f"{error}; this is what is known so far" if message.tool_calls else stopped
         timings = with_ms(found.timings, "generate_ms", time.perf_counter() - started)
-        response = stored(replace(found, model=said.model, usage=found.usage + said.usage, timings=timings))
+        found = replace(found, model=said.model, usage=found.usage + said.usage, timings=timings)
+        response = stored(found)
         if not message.tool_calls:
-            return {"response": response, "stopped": stopped, "draft": message.text.strip()}
+            return {"response": stored(cut(found, said.ending)), "stopped": stopped, "draft": message.text.strip()}
         if stopped:  # calls that will not be run are not stored: no model takes a call without its result
             return {"response": response, "stopped": stopped}
         return {"response": response, "messages": [message]}

@@ -7,7 +7,7 @@ from langchain_core.messages import BaseMessage, ToolMessage
 
 from ragents.agents.rewriting import standalone
 from ragents.llm.client import LLMClient
-from ragents.rag.answering import answer_from_sources, check_citations, quote_from
+from ragents.rag.answering import answer_from_sources, check_citations, quote_from, rested
 from ragents.rag.prompt import DECLINED
 from ragents.rag.types import RAGResponse
 
@@ -29,24 +29,18 @@ class Known:
     @property
     def results_text(self) -> str:
         """For a reader: a calculation speaks for itself, another tool is named."""
-        return "\n".join(
+        lines = (
             ("" if result.name == "calculate" else f"{result.name}: ") + result.text[:MAX_SHOWN_RESULT]
             for result in self.results
         )
-
-    @property
-    def confidence(self) -> float:
-        """That of the sources. A calculation is exact; how far another tool is to be believed, nobody has said."""
-        if self.found.sources:
-            return self.found.confidence
-        return 1.0 if {result.name for result in self.results} == {"calculate"} else 0.0
+        return "\n".join(dict.fromkeys(lines))
 
     def checked(self, draft: str) -> RAGResponse:
         """A model's draft, its citations checked; DECLINED when there is nothing that it could rest on."""
         if not self.results and not self.sources_tell:
             return replace(self.found, answer=DECLINED)
         answer, citations = check_citations(draft, self.found.sources)
-        return replace(self.found, answer=answer or DECLINED, citations=citations, confidence=self.confidence)
+        return rested(replace(self.found, answer=answer or DECLINED, citations=citations))
 
     async def told_by(self, llm: LLMClient, *, history: Sequence[BaseMessage], max_tokens: int | None) -> RAGResponse:
         """The answer of `llm` from the sources, and below it what the tools gave."""
@@ -68,4 +62,8 @@ class Known:
         return replace(self.found, answer=answer, citations=citations)
 
     def _told_by_results(self, *, model: str) -> RAGResponse:
-        return replace(self.found, answer=self.results_text or DECLINED, model=model, confidence=self.confidence)
+        """A calculation told as it is is exact; how far another tool is to be believed, nobody has said."""
+        if not self.results:
+            return replace(self.found, answer=DECLINED, model=model)
+        confidence = 1.0 if {result.name for result in self.results} == {"calculate"} else 0.0
+        return replace(self.found, answer=self.results_text, model=model, confidence=confidence)

@@ -17,6 +17,7 @@ from ragents.agents.langgraph_base import thread_config
 from ragents.agents.rewriting import other_queries, standalone
 from ragents.errors import ModelUnavailable, NotFound
 from ragents.principal import ANONYMOUS
+from ragents.rag.answering import UNCITED
 from ragents.rag.prompt import DECLINED
 from ragents.rag.types import Source
 from tests.doubles import ScriptedChatModel, hanging_model, make_engine
@@ -120,7 +121,8 @@ async def test_a_claim_without_a_citation_is_flagged() -> None:
     agent, _ = await make_agent(ENOUGH, "The moon circles round our planet monthly.", '{"supported": [false]}')
     answer = await agent.process_message(QUESTION)
     assert answer.answer == "The moon circles round our planet monthly."
-    assert answer.response.notes == ("1 statement without a citation, and not found in the passages",)
+    assert answer.response.notes == (UNCITED, "1 statement without a citation, and not found in the passages")
+    assert answer.response.confidence == 0.0
 
 
 async def test_too_little_found_is_searched_once_more_in_the_graders_words() -> None:

@@ -120,6 +120,28 @@ async def test_an_endpoint_that_keeps_failing_is_left_alone_and_tried_again_late
     assert (await failing.generate(ASK)).message.content == "second answer"
 
 
+async def test_what_opens_the_breaker_again_is_named_and_so_is_what_has_opened_it(mock: MockLLM) -> None:
+    mock.play(Step(fault="500"))
+    failing = client(mock, max_retries=1, breaker_failures=1, breaker_reset_s=60)
+    with pytest.raises(ModelUnavailable, match="mock: answered with status 500$"):
+        await failing.generate(ASK)
+    failing.models[0].replicas[0].breaker._opened = 0.0  # long ago
+    mock.play(Step(fault="401"))
+    with pytest.raises(ModelUnavailable, match="mock: answered with status 401$"):
+        await failing.generate(ASK)
+    with pytest.raises(ModelUnavailable, match=r"repeated failures \(the last one: answered with status 401\)"):
+        await failing.generate(ASK)
+
+
+async def test_a_request_that_is_refused_as_such_opens_nothing(mock: MockLLM) -> None:
+    mock.play(Step(fault="400"), Step(fault="400"), SECOND)
+    asking = client(mock, max_retries=0, breaker_failures=1, breaker_reset_s=60)
+    for _ in range(2):
+        with pytest.raises(ModelUnavailable, match="status 400"):
+            await asking.generate(ASK)
+    assert (await asking.generate(ASK)).message.content == "second answer"
+
+
 async def test_the_next_replica_answers_for_one_that_fails(mock: MockLLM) -> None:
     with open_mock_llm() as other:
         mock.play(Step(fault="500"))

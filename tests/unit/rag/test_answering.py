@@ -1,10 +1,12 @@
 """No citation leaves that was not retrieved, and below the gate no model is asked."""
 
+import pytest
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage
 
+from ragents.errors import ModelUnavailable
 from ragents.llm.client import LLMClient
-from ragents.rag.answering import answer_from_sources, check_citations
+from ragents.rag.answering import UNCITED, answer_from_sources, check_citations
 from ragents.rag.prompt import DECLINED, build_prompt, recent
 from ragents.rag.types import RAGResponse, Source
 
@@ -35,9 +37,22 @@ async def test_without_sources_the_answer_says_so() -> None:
     assert answered.answer == DECLINED
 
 
-async def test_an_empty_answer_of_the_model_is_a_declined_one() -> None:
-    answered = await answer_from_sources(RAGResponse("q", SOURCES, 0.9), llm=client("  "), min_confidence=0.3)
-    assert answered.answer == DECLINED
+async def test_an_empty_answer_is_the_models_failure_and_no_answer() -> None:
+    with pytest.raises(ModelUnavailable, match="answered with nothing"):
+        await answer_from_sources(RAGResponse("q", SOURCES, 0.9), llm=client("  "), min_confidence=0.3)
+
+
+async def test_markers_of_nothing_are_a_declined_answer() -> None:
+    answered = await answer_from_sources(RAGResponse("q", SOURCES, 0.9), llm=client("[9]"), min_confidence=0.3)
+    assert (answered.answer, answered.confidence, answered.notes) == (DECLINED, 0.9, ())
+
+
+@pytest.mark.parametrize("said", ["It is certainly 99 days.", "It is certainly 99 days [7]."])
+async def test_an_answer_that_cites_nothing_has_not_the_confidence_of_the_passages(said: str) -> None:
+    answered = await answer_from_sources(RAGResponse("q", SOURCES, 0.9), llm=client(said), min_confidence=0.3)
+    assert (answered.confidence, answered.notes) == (0.0, (UNCITED,))
+    declined = await answer_from_sources(RAGResponse("q", SOURCES, 0.9), llm=client(DECLINED), min_confidence=0.3)
+    assert (declined.confidence, declined.notes) == (0.9, ())
 
 
 async def test_an_answer_carries_model_citations_and_time() -> None:
