@@ -28,8 +28,6 @@ from ragents.rag.cache.semantic import SemanticCache, SemanticHit
 from ragents.rag.types import RAGResponse
 from ragents.tracing import span
 
-PASSING = ("stopped", "not reranked")
-"""How notes begin that speak of this moment, and not of the question."""
 WITH_WORDS: tuple[Layer, ...] = ("answer", "retrieval", "query_rewrite", "embedding")
 """Layers whose entries may hold the words of a thread, or their vectors."""
 GLANCE_S = 0.5
@@ -122,7 +120,7 @@ class Conversations:
                 return await self._told(asked, CachedAnswer(found, near.age_s), started)
             answer = await self._by_agent(asked)
             # A question asked back is of this turn only, and so is an answer that was cut short or lacks a step.
-            if answer.pending is None and not any(note.startswith(PASSING) for note in answer.response.notes):
+            if answer.pending is None and not answer.response.passing:
                 flight.result = answer.response
                 await cache.cache_answer(key, answer.response, scope=scope)
                 if self.semantic is not None:

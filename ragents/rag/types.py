@@ -135,3 +135,5 @@ class RAGResponse:
     """of the question that a semantic hit was stored for, to this one"""
     notes: tuple[str, ...] = ()
     """What was done differently from what one would expect: a question searched in parts, a step left out."""
+    passing: bool = False
+    """It is of this moment, and not to be kept: it was cut short, or something that it needs was late or failed."""

@@ -58,7 +58,8 @@ class Flights(Generic[Result]):
                 self.joined += other.result is not None
                 yield Flight(first=False, result=other.result)
                 return
-        self._here[name] = flight = Flight(first=True)
+        flight: Flight[Result] = Flight(first=True)
+        self._here[name] = flight
         try:
             async with self._alone_everywhere(name, max(0.0, until - clock())) as first:
                 flight.first = first
