@@ -18,7 +18,15 @@ from ragents.agents.langgraph_base import LangGraphAgent, thread_config, thread_
 from ragents.agents.speech import Speech
 from ragents.agents.threads import asked_with, history_digest, pending_of, told_again
 from ragents.agents.types import AgentAnswer, AgentConfig, Pending, ThreadStatus, ThreadView, Turn, new_thread_id
-from ragents.errors import Conflict, IdempotencyKeyReused, InputError, NotFound
+from ragents.errors import (
+    BackendUnavailable,
+    Conflict,
+    IdempotencyKeyReused,
+    InputError,
+    NotFound,
+    Overloaded,
+    RAGentsError,
+)
 from ragents.llm.types import Usage
 from ragents.principal import Principal
 from ragents.rag.cache import CachedAnswer, CacheScope, Layer, RAGCache
@@ -28,8 +36,6 @@ from ragents.rag.cache.semantic import SemanticCache, SemanticHit
 from ragents.rag.types import RAGResponse
 from ragents.tracing import span
 
-PASSING = ("stopped", "not reranked")
-"""How notes begin that speak of this moment, and not of the question."""
 WITH_WORDS: tuple[Layer, ...] = ("answer", "retrieval", "query_rewrite", "embedding")
 """Layers whose entries may hold the words of a thread, or their vectors."""
 GLANCE_S = 0.5
@@ -120,10 +126,20 @@ class Conversations:
             if near is not None and not near.shadow:
                 found = replace(near.response, query=asked.query, cached="semantic", cached_similarity=near.similarity)
                 return await self._told(asked, CachedAnswer(found, near.age_s), started)
-            answer = await self._by_agent(asked)
+            try:
+                answer = await self._by_agent(asked)
+            except (BackendUnavailable, Overloaded):
+                if hit is None:
+                    raise
+                # What should only have been made afresh is true for a while yet. A new thread that was begun is left.
+                again = asked if asked.named else replace(asked, thread=new_thread_id())
+                return await self._told(again, hit, started)
             # A question asked back is of this turn only, and so is an answer that was cut short or lacks a step.
-            if answer.pending is None and answer.response.ending == "stop" and not _passes(answer.response):
+            whole = answer.response.ending == "stop" and not answer.response.passing
+            if whole and answer.pending is None:
                 flight.result = answer.response
+                if await self._has_changed(asked, scope):
+                    return answer
                 await cache.cache_answer(key, answer.response, scope=scope)
                 if self.semantic is not None:
                     if near is not None:  # a shadow: what it would have said beside what is said
@@ -137,6 +153,15 @@ class Conversations:
                         personal=asked.named or bool(turn.history),
                     )
             return answer
+
+    async def _has_changed(self, asked: "Asked", scope: CacheScope) -> bool:
+        """Whether the documents did meanwhile. The caches have been cleared of a deleted one, and must stay so."""
+        engine, turn = asked.agent.engine, asked.turn
+        try:
+            now = await engine.scope(principal=turn.principal, collection=turn.collection, filters=turn.filters)
+        except RAGentsError:  # the answer is there: a store that is down now takes nothing from it
+            return True
+        return now.epoch != scope.epoch
 
     async def _near(self, key: str, scope: CacheScope, turn: Turn) -> SemanticHit | None:
         """The answer to another wording of the question, where that layer is on."""
@@ -312,10 +337,6 @@ class Asked:
         return await self.agent.process_message(
             self.query, thread_id=self.thread, turn=self.turn, fence=fence, speech=self.speech
         )
-
-
-def _passes(response: RAGResponse) -> bool:
-    return any(note.startswith(PASSING) for note in response.notes)
 
 
 def _turn_of(snapshot: StateSnapshot) -> str | None:

@@ -151,6 +151,7 @@ class LangGraphRAGAgent(LangGraphAgent):
             usage=sum((each.usage for each in searches), found.usage),
             timings=timings,
             notes=tuple(dict.fromkeys((*found.notes, *again, *(note for each in searches for note in each.notes)))),
+            passing=found.passing or any(each.passing for each in searches),
         )
         with suppress(BudgetExceeded):  # told to the next step that costs
             for each in searches:
@@ -203,7 +204,8 @@ class LangGraphRAGAgent(LangGraphAgent):
                 min_confidence=self.engine.config.min_confidence,
             )
             reason = str(error) or f"the turn has taken its {turn.budget.seconds:g} s"
-            answered = replace(answered, notes=(*answered.notes, f"{reason}; this is what is known so far"))
+            notes = (*answered.notes, f"{reason}; this is what is known so far")
+            answered = replace(answered, notes=notes, passing=True)
         with suppress(BudgetExceeded):  # an answer that is paid for is given
             turn.budget.charge(answered.usage)
         answered = replace(

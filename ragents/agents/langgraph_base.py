@@ -292,6 +292,7 @@ class LangGraphAgent(ABC):
             answer=known.answer or _known_in_words(known),
             model=known.model or self.llm.name,
             notes=(*known.notes, note),
+            passing=True,
         )
         if self.graph.checkpointer is not None:
             update: AgentState = {"messages": [AIMessage(response.answer or "")], "response": stored(response)}

@@ -4,6 +4,8 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Config(BaseModel):
-    """Frozen; a key that does not exist is refused instead of ignored."""
+    """Frozen; a key that does not exist, and a number that is none (.inf, .nan), is refused instead of ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, protected_namespaces=(), allow_inf_nan=False
+    )

@@ -134,9 +134,10 @@ class RAGEngine:
             confidence=confidence,
             timings=timings,
             notes=notes if left_out is None else (*notes, left_out),
+            passing=left_out is not None or not complete,
         )
         # What a late reranker or query left behind is not kept: the next question may find it in time.
-        if use_cache and self.cache and left_out is None and complete:
+        if use_cache and self.cache and not found.passing:
             await self.cache.cache_retrieval(text, found, top_k, scope=scope)
         return replace(found, usage=usage)
 

@@ -138,3 +138,5 @@ class RAGResponse:
     notes: tuple[str, ...] = ()
     """What was done differently from what one would expect: a question searched in parts, a step left out."""
     ending: Ending = "stop"
+    passing: bool = False
+    """It is of this moment, and not to be kept: it was cut short, or something that it needs was late or failed."""

@@ -238,6 +238,58 @@ async def test_one_that_fails_lets_the_others_go(backend: CacheBackend) -> None:
         assert flight.first, "and the next one begins anew"
 
 
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["works", "waits for another process"])
+async def test_when_the_first_one_is_cancelled_one_other_goes_on(backend: CacheBackend, elsewhere: bool) -> None:
+    """Else all who wait would do the work at once, because one client hung up."""
+    flights, there = Flights[str](backend, timeout_s=5), Flights[str](backend, timeout_s=5)
+    begun, go_on, worked = asyncio.Event(), asyncio.Event(), list[str]()
+
+    async def ask(flights: Flights[str], name: str) -> str | None:
+        async with flights.alone("n", wait_s=10) as flight:
+            if flight.result is None:
+                worked.append(name)
+                begun.set()
+                await go_on.wait()
+                flight.result = name
+            return flight.result
+
+    other = asyncio.create_task(ask(there, "elsewhere")) if elsewhere else None
+    if elsewhere:
+        await begun.wait()
+    first = asyncio.create_task(ask(flights, "first"))
+    await asyncio.sleep(0.05)
+    others = [asyncio.create_task(ask(flights, "other")) for _ in range(30)]
+    await asyncio.sleep(0.05)
+    first.cancel()
+    await asyncio.sleep(0.1)
+    assert worked == (["elsewhere"] if elsewhere else ["first", "other"])
+    go_on.set()
+    async with asyncio.timeout(10):
+        assert await asyncio.gather(*others) == ["other"] * 30
+        if other is not None:
+            await other
+    assert worked == (["elsewhere"] if elsewhere else ["first"]) + ["other"]
+    assert flights.joined == 29
+
+
+async def test_who_waits_for_one_who_leaves_waits_no_longer_in_all(backend: CacheBackend) -> None:
+    flights = Flights[str](backend, timeout_s=5)
+
+    async def hold(seconds: float) -> None:
+        async with flights.alone("n", wait_s=5):
+            await asyncio.sleep(seconds)
+
+    first, second = asyncio.create_task(hold(60)), asyncio.create_task(hold(60))
+    await asyncio.sleep(0.02)
+    asyncio.get_running_loop().call_later(0.2, first.cancel)
+    began = asyncio.get_running_loop().time()
+    async with flights.alone("n", wait_s=0.4) as flight:
+        assert not flight.first
+    assert 0.3 < asyncio.get_running_loop().time() - began < 2
+    second.cancel()
+    await asyncio.gather(first, second, return_exceptions=True)
+
+
 async def test_an_answer_says_how_old_it_is_and_when_it_is_due(backend: CacheBackend) -> None:
     cache = RAGCache(CacheConfig(answer_ttl=0.5, refresh_share=0.9), backend)
     await cache.cache_answer("q", RAGResponse("q", answer="a"), scope=CacheScope())

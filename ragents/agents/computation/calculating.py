@@ -5,7 +5,7 @@ import re
 from datetime import UTC, date, datetime
 
 from ragents.agents.computation.evaluating import Walk, parse
-from ragents.agents.computation.rewriting import normalised, rewrite
+from ragents.agents.computation.rewriting import TODAY, normalised, rewrite
 from ragents.agents.computation.types import Computed, problem
 from ragents.agents.computation.units import converted
 from ragents.agents.computation.values import about, is_quantity, kind_of, text_of
@@ -52,4 +52,5 @@ def _calculate(expression: str, today: date) -> Computed:
         before, value = value, converted(value, target.units)
         walk.steps.append(f"{text_of(before)} = {text_of(value)}")
     steps = (*rewritten.notes, *walk.steps)
-    return Computed(normalised(expression), text_of(value), kind_of(value), steps, about(value))
+    of_today = TODAY in rewritten.names
+    return Computed(normalised(expression), text_of(value), kind_of(value), steps, about(value), of_today)

@@ -12,6 +12,8 @@ from ragents.agents.computation.emitting import Emitter, Rewritten
 from ragents.agents.computation.types import problem
 
 MAX_CHARACTERS = 300
+TODAY = "_d999"
+"""The name that "today" has in the table; the dates of one text are fewer."""
 
 _SPELLED = {"×": "*", "÷": "/", "·": "*", "−": "-", "–": "-", "²": "**2", "³": "**3", "≤": "<=", "≥": ">=", "≠": "!="}
 _D = r"(_d\d+|\b\d{4}\b)"
@@ -74,9 +76,9 @@ def _with_dates_named(text: str, out: Rewritten, today: date) -> str:
     if no_date := ISO.search(worded):
         raise problem(f"{no_date[0]} is no day of the calendar; correct it, or put spaces around a minus")
     if re.search(r"\btoday\b", worded, re.IGNORECASE):
-        out.names["_d999"] = today
+        out.names[TODAY] = today
         out.notes.append(f"today is {today.isoformat()}")
-        worded = re.sub(r"\btoday\b", "_d999", worded, flags=re.IGNORECASE)
+        worded = re.sub(r"\btoday\b", TODAY, worded, flags=re.IGNORECASE)
     return worded
 
 

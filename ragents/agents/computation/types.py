@@ -20,6 +20,8 @@ class Computed:
     kind: Kind
     steps: tuple[str, ...] = ()
     about: str = ""
+    of_today: bool = False
+    """whether it is another one tomorrow"""
 
     @property
     def text(self) -> str:

@@ -42,6 +42,7 @@ def merged(parts: Sequence[RAGResponse], *, query: str, min_confidence: float) -
         confidence=max((part.confidence for part in parts), default=0.0),
         timings=_slowest(parts),
         notes=tuple(dict.fromkeys(notes)),
+        passing=any(part.passing for part in parts),
     )
 
 
@@ -93,7 +94,14 @@ def answer_of(form: Form, worked: Worked, found: RAGResponse, *, model: str, top
     """`found` with the computed answer. Without one, where words may be meant, `answer` stays None."""
     cited = [each.source for each in worked.operands if each.source]
     sources = _with_cited(found.sources, cited, top_k)
-    response = replace(found, sources=sources, notes=(*found.notes, *worked.notes), model=model)
+    of_today = worked.computed is not None and worked.computed.of_today
+    response = replace(
+        found,
+        sources=sources,
+        notes=(*found.notes, *worked.notes),
+        model=model,
+        passing=found.passing or of_today,
+    )
     if worked.computed is None and not worked.operands and not worked.problem:
         notes = (*response.notes, *(f"not found: {name}" for name in worked.absent))
         answer = None if form.operation in SOFT and found.sources else DECLINED

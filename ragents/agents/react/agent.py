@@ -173,19 +173,20 @@ class ReactAgent(LangGraphAgent):
         results = await asyncio.gather(
             *(self._call(message, n, found, runtime.context) for n in range(len(calls))), return_exceptions=True
         )
-        messages, sources, usage = list[BaseMessage](), found.sources, found.usage
+        messages, sources, usage, passing = list[BaseMessage](), found.sources, found.usage, found.passing
         for call, result in zip(calls, results, strict=True):
             if isinstance(result, BaseException):
                 raise result  # now that all have ended: no tool is torn from its work by another's failure
             text, sources = rendered(result, sources)
             usage += result.usage
+            passing = passing or result.passing
             status: Literal["error", "success"] = "error" if result.failed else "success"
             messages.append(ToolMessage(text, tool_call_id=call["id"], name=call["name"], status=status))
         timings = with_ms(found.timings, "retrieve_ms", time.perf_counter() - started)
         # A question that leans on the conversation has few words of its own: what was searched for has them.
         asked = [found.query, *(str(call["args"]["query"]) for call in calls if "query" in call["args"])]
         confidence = max(confidence_of(text, sources) for text in asked)
-        response = replace(found, sources=sources, confidence=confidence, usage=usage, timings=timings)
+        response = replace(found, sources=sources, confidence=confidence, usage=usage, timings=timings, passing=passing)
         return {"messages": messages, "response": stored(response)}
 
     async def _call(self, message: BaseMessage, n: int, found: RAGResponse, turn: Turn) -> ToolResult:
@@ -224,7 +225,8 @@ class ReactAgent(LangGraphAgent):
                 history=this_turn(state["messages"])[0],
                 max_tokens=runtime.context.max_tokens,
             )
-        answered = replace(answered, notes=(*answered.notes, stopped) if stopped else answered.notes)
+        if stopped:
+            answered = replace(answered, notes=(*answered.notes, stopped), passing=True)
         return {"messages": [AIMessage(answered.answer or "")], "response": stored(answered), "draft": ""}
 
     def _known(self, state: ReactState) -> Known:

@@ -37,7 +37,8 @@ async def search_documents(
         filters=context.filters,
         use_cache=context.use_cache,
     )
-    return ToolResult(f"Passages found: {len(found.sources) or 'none'}.", found.sources, usage=found.usage)
+    told = f"Passages found: {len(found.sources) or 'none'}."
+    return ToolResult(told, found.sources, usage=found.usage, passing=found.passing)
 
 
 async def open_document(
@@ -74,7 +75,7 @@ async def open_document(
 
 async def calculate(
     expression: Annotated[str, Field(min_length=1, max_length=300, description="such as 15% of 80, or 3 km in miles")],
-) -> str:
+) -> ToolResult:
     """Calculate exactly: arithmetic, units, dates and comparisons."""
     # Imported here: sympy takes longer to load than most turns take, and most turns calculate nothing.
     from ragents.agents.computation import (  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
@@ -82,7 +83,7 @@ async def calculate(
     )
 
     result = await computed(expression)
-    return "\n".join((f"{expression} = {result.value}", *result.steps))
+    return ToolResult("\n".join((f"{expression} = {result.value}", *result.steps)), passing=result.of_today)
 
 
 def _passage(document: str, context: ToolContext) -> Source | None:

@@ -40,6 +40,8 @@ class ToolResult:
     failed: bool = False
     usage: Usage = field(default_factory=Usage)
     """what models took on the way"""
+    passing: bool = False
+    """it is of this moment: an answer that rests on it is not kept"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,15 @@ FIRST_POLL_S, LONGEST_POLL_S = 0.02, 0.2
 
 @dataclass(slots=True)
 class Flight(Generic[Result]):
-    """`first` is to do the work, and leaves its `result` for those of the same process who wait."""
+    """`first` is to do the work, and leaves its `result` for those of the same process who wait.
+
+    `left`: it was cancelled on the way. What fails is not tried again by each who waits, one after the other; what
+    nobody has tried to the end is.
+    """
 
     first: bool
     result: Result | None = None
+    left: bool = False
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -41,20 +46,27 @@ class Flights(Generic[Result]):
         """`first` for one; the others come in when its work was done, or after `wait_s`.
 
         Who is not first takes the result, or looks for it in the cache, and does the work beside the others if it is in
-        neither: it is waited for once.
+        neither: it is waited for once. When the first one leaves, another of those who wait here takes its place.
         """
-        if (flight := self._here.get(name)) is not None:
+        clock = asyncio.get_running_loop().time
+        until = clock() + wait_s
+        while (other := self._here.get(name)) is not None:
             with suppress(TimeoutError):
-                async with asyncio.timeout(wait_s):
-                    await flight.done.wait()
-            self.joined += flight.result is not None
-            yield Flight(first=False, result=flight.result)
-            return
-        self._here[name] = flight = Flight(first=True)
+                async with asyncio.timeout_at(until):
+                    await other.done.wait()
+            if other.result is not None or not other.left or clock() >= until:
+                self.joined += other.result is not None
+                yield Flight(first=False, result=other.result)
+                return
+        flight: Flight[Result] = Flight(first=True)
+        self._here[name] = flight
         try:
-            async with self._alone_everywhere(name, wait_s) as first:
+            async with self._alone_everywhere(name, max(0.0, until - clock())) as first:
                 flight.first = first
                 yield flight
+        except asyncio.CancelledError:
+            flight.left = True
+            raise
         finally:
             del self._here[name]
             flight.done.set()

@@ -29,13 +29,22 @@ def pack(value: bytes, *, compress: bool) -> bytes:
 def unpack(packed: bytes) -> bytes:
     """Nothing, for what cannot be unpacked: no value is empty."""
     tag, body = packed[:1], packed[1:]
-    if tag == _RAW:
-        return body
+    if tag != _ZSTD:
+        return body if tag == _RAW else b""
     try:
-        return zstandard.ZstdDecompressor().decompress(body, max_output_size=MAX_VALUE_BYTES) if tag == _ZSTD else b""
+        return decompress(body)
     except zstandard.ZstdError:
         log.warning("a cache entry could not be decompressed and is ignored")
         return b""
+
+
+def decompress(frame: bytes) -> bytes:
+    """ZstdError for more than MAX_VALUE_BYTES: for a frame that tells its size zstandard makes room for all of it,
+    whatever `max_output_size` says, and a megabyte may tell of a terabyte.
+    """
+    if zstandard.frame_content_size(frame) > MAX_VALUE_BYTES:
+        raise zstandard.ZstdError("larger than anything that is kept")
+    return zstandard.ZstdDecompressor().decompress(frame, max_output_size=MAX_VALUE_BYTES)
 
 
 def write_response(response: RAGResponse) -> bytes:
@@ -69,4 +78,5 @@ def write_vector(vector: Vectors) -> bytes:
 def read_vector(value: bytes) -> Vectors | None:
     if len(value) < 4 or len(value) != 4 + 4 * struct.unpack_from("<I", value)[0]:
         return None
-    return np.frombuffer(value, dtype="<f4", offset=4).astype(np.float32)
+    vector = np.frombuffer(value, dtype="<f4", offset=4).astype(np.float32)
+    return vector if np.isfinite(vector).all() else None  # one bit may make a number none, and no store takes that

@@ -16,6 +16,8 @@ LAYERS: tuple[Layer, ...] = ("embedding", "chunk", "retrieval", "query_rewrite",
 OF_DOCUMENTS: tuple[Layer, ...] = ("embedding", "chunk", "retrieval", "answer")
 """Those whose entries are made of documents: when one is deleted, nothing of it is to be left there. Among embeddings
 are those of the sentences that the extractive model chose from."""
+LONGEST_S = 10 * 365 * 86_400.0
+"""Ten years: a time that Redis and Postgres can add to any other."""
 
 
 class CacheConfig(Config):
@@ -35,15 +37,17 @@ class CacheConfig(Config):
     refresh_share: float = Field(
         default=0.1, ge=0, lt=1, description="in this last share of an answer's time one question is answered afresh"
     )
-    embedding_ttl: float = Field(default=86_400, ge=0)
-    retrieval_ttl: float = Field(default=3_600, ge=0)
-    query_rewrite_ttl: float = Field(default=7_200, ge=0)
-    answer_ttl: float = Field(default=3_600, ge=0)
-    chunk_ttl: float = Field(default=604_800, ge=0, description="of the vectors of documents' chunks, on Redis only")
+    embedding_ttl: float = Field(default=86_400, ge=0, le=LONGEST_S)
+    retrieval_ttl: float = Field(default=3_600, ge=0, le=LONGEST_S)
+    query_rewrite_ttl: float = Field(default=7_200, ge=0, le=LONGEST_S)
+    answer_ttl: float = Field(default=3_600, ge=0, le=LONGEST_S)
+    chunk_ttl: float = Field(
+        default=604_800, ge=0, le=LONGEST_S, description="of the vectors of documents' chunks, on Redis only"
+    )
     chunk_share: float = Field(default=0.2, gt=0, lt=1, description="of the budget, for those vectors")
     enable_compression: bool = True
     enable_stats: bool = True
-    max_cache_size_mb: float = Field(default=1_000, gt=0)
+    max_cache_size_mb: float = Field(default=1_000, gt=0, le=1e9)
 
     def ttl_s(self, layer: Layer) -> float:
         match layer:

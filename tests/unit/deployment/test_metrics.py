@@ -246,6 +246,7 @@ async def test_what_the_metrics_say_of_each_layer_is_what_its_statistics_say(
     caches, layers = get_metrics().caches, ("embedding", "retrieval", "query_rewrite", "answer")
     monkeypatch.setattr(caches, "_seen", {})  # other tests had caches of their own
     monkeypatch.setattr(caches, "_seen_joined", 0)
+    monkeypatch.setattr(workers, "several", lambda: False)
     url = request.getfixturevalue("redis_url") if backend == "redis" else "redis://nowhere"
     settings = {"backend": backend, "redis_url": url, "namespace": f"t{uuid.uuid4().hex}", "timeout_s": 5}
     cache = get_cache(CacheConfig.model_validate({**settings, "max_cache_size_mb": 0.02}))

@@ -224,8 +224,8 @@ class RedisCache:
                 async with asyncio.timeout(self._timeout_s):
                     # Those of before the outage are dead, and would look like another one.
                     await self._client.connection_pool.disconnect(inuse_connections=False)
-                    await self._client.ping()
-                    await self._eval(TAKE, [f"{self._namespace}:flight:probe"], ["probe", 1])
+                    call: Any = self._client.execute_command  # untyped
+                    await call("EVAL", TAKE.text, 1, f"{self._namespace}:flight:probe", "probe", 1)
             except FAILURES as error:
                 if not refuses(error):
                     continue

@@ -3,9 +3,9 @@
 import zstandard
 from pydantic import TypeAdapter, ValidationError
 
+from ragents.rag.cache.packing import decompress
 from ragents.rag.types import RAGResponse
 
-MAX_UNPACKED_BYTES = 16 * 1024 * 1024
 _RESPONSE: TypeAdapter[RAGResponse] = TypeAdapter(RAGResponse)
 
 
@@ -16,7 +16,6 @@ def pack(response: RAGResponse) -> bytes:
 def unpack(packed: bytes) -> RAGResponse | None:
     """None for what is not an answer of this version."""
     try:
-        text = zstandard.ZstdDecompressor().decompress(packed, max_output_size=MAX_UNPACKED_BYTES)
-        return _RESPONSE.validate_json(text)
+        return _RESPONSE.validate_json(decompress(packed))
     except (zstandard.ZstdError, ValidationError):
         return None

@@ -10,7 +10,7 @@ from pydantic import Field
 from ragents.config.base import Config
 from ragents.embeddings.types import Vectors
 from ragents.rag.cache.semantic.gate import THRESHOLD
-from ragents.rag.cache.types import CacheScope
+from ragents.rag.cache.types import LONGEST_S, CacheScope
 from ragents.rag.types import RAGResponse
 
 
@@ -19,7 +19,7 @@ class SemanticCacheConfig(Config):
 
     enabled: bool = False
     threshold: float = Field(default=THRESHOLD, ge=0.5, le=1, description="least cosine of two questions")
-    ttl_s: float = Field(default=3_600, gt=0)
+    ttl_s: float = Field(default=3_600, gt=0, le=LONGEST_S)
     max_entries_per_tenant: int = Field(default=2_000, ge=1, le=100_000)
     max_answer_bytes: int = Field(default=256 * 1024, ge=1_024, description="compressed; a longer answer is not kept")
     max_question_characters: int = Field(

@@ -1,12 +1,20 @@
 """The cache never serves what has expired, what belongs to another scope, or what it cannot read."""
 
+import struct
+import tracemalloc
+from collections.abc import Callable
+
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ragents.llm.asked import asked_by
 from ragents.rag.cache import CacheConfig, CacheScope, MemoryCache, RAGCache, get_cache
+from ragents.rag.cache.packing import unpack
+from ragents.rag.cache.semantic.packing import unpack as unpack_semantic
+from ragents.rag.cache.types import LONGEST_S
 from ragents.rag.types import Citation, RAGResponse, Source, Usage
 
 
@@ -109,6 +117,27 @@ async def test_a_damaged_entry_is_a_miss() -> None:
         assert await cache.get_answer("q", scope=CacheScope()) is None
 
 
+def bombs() -> list[bytes]:
+    """Small frames that would be large: one says so, one says more than there is, one does not say."""
+    packer = zstandard.ZstdCompressor(level=1, write_content_size=False).compressobj()
+    silent = packer.compress(bytes(64 * 1024 * 1024)) + packer.flush()
+    forged = b"\x28\xb5\x2f\xfd\xe0" + struct.pack("<Q", 1 << 46) + b"\x01\x00\x00"
+    return [zstandard.ZstdCompressor(level=1).compress(bytes(64 * 1024 * 1024)), forged, silent, b"\x28\xb5\x2f\xfd"]
+
+
+@pytest.mark.parametrize("bomb", bombs(), ids=["says so", "says more", "does not say", "cut off"])
+@pytest.mark.parametrize("unpack", [lambda bomb: unpack(b"\x01" + bomb), unpack_semantic], ids=["answer", "semantic"])
+def test_an_entry_that_would_unpack_to_more_than_is_ever_kept_is_not_unpacked(
+    unpack: Callable[[bytes], object], bomb: bytes
+) -> None:
+    tracemalloc.start()
+    try:
+        assert not unpack(bomb)
+        assert tracemalloc.get_traced_memory()[1] < 20 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+
+
 async def test_statistics_count_what_happened_per_tenant() -> None:
     cache = make_cache()
     ours, theirs = CacheScope("ours"), CacheScope("theirs")
@@ -142,10 +171,57 @@ async def test_vectors_survive_to_the_bit_and_unknown_ones_are_none() -> None:
     assert found.tobytes() == vector.tobytes()
 
 
+async def test_a_vector_that_holds_no_number_is_a_miss() -> None:
+    backend = MemoryCache(10**6)
+    cache = RAGCache(CacheConfig(), backend)
+    with asked_by("t", read_along=False):
+        await cache.put_many({"k": np.array([1, np.nan], np.float32), "l": np.array([1, np.inf], np.float32)})
+        assert await cache.get_many(["k", "l"]) == [None, None]
+
+
 async def test_the_door_makes_a_memory_cache() -> None:
     cache = get_cache(CacheConfig(max_cache_size_mb=1))
     await cache.initialize()
     assert cache.backend == "memory"
+    await cache.close()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("max_cache_size_mb", 0),
+        ("max_cache_size_mb", float("inf")),
+        ("max_cache_size_mb", float("nan")),
+        ("max_cache_size_mb", 1e300),
+        ("answer_ttl", -1),
+        ("answer_ttl", float("inf")),
+        ("answer_ttl", 1e17),
+        ("chunk_ttl", 1e17),
+        ("timeout_s", float("inf")),
+        ("retry_s", float("nan")),
+    ],
+)
+def test_a_number_that_no_cache_could_keep_is_refused(key: str, value: float) -> None:
+    with pytest.raises(ValueError, match=key):
+        CacheConfig.model_validate({key: value})
+
+
+@pytest.mark.parametrize("backend", ["memory", "redis"])
+async def test_the_longest_time_and_the_smallest_budget_work(backend: str, request: pytest.FixtureRequest) -> None:
+    settings = {"backend": backend, "namespace": "longest", "timeout_s": 5, "answer_ttl": LONGEST_S}
+    if backend == "redis":
+        settings["redis_url"] = request.getfixturevalue("redis_url")
+    cache = get_cache(CacheConfig.model_validate(settings))
+    await cache.cache_answer("q", RESPONSE, scope=CacheScope())
+    found = await cache.get_answer("q", scope=CacheScope())
+    assert found is not None
+    assert not found.due
+    await cache.clear()
+    await cache.close()
+    cache = get_cache(CacheConfig.model_validate({**settings, "max_cache_size_mb": 1e-6}))
+    await cache.cache_answer("q", RESPONSE, scope=CacheScope())
+    assert await cache.get_answer("q", scope=CacheScope()) is None
+    assert cache.state is None
     await cache.close()
 
 
