@@ -72,6 +72,28 @@ async def test_with_redis_nothing_is_counted_until_it_is_opened_and_twice_opens_
         await limiter.check_rate_limit(user)
 
 
+@pytest.mark.parametrize("nobody", [None, ""])
+async def test_who_has_no_name_is_asked_for_one(limiter: RateLimiter, nobody: Any) -> None:
+    for call in (
+        limiter.check_rate_limit(user_id=nobody),
+        limiter.process_with_rate_limit(user_id=nobody, func=asyncio.sleep, delay=0),
+        limiter.enqueue_request(nobody, {}),
+    ):
+        with pytest.raises(InputError, match="expected who asks"):
+            await call
+
+
+async def test_a_priority_may_be_written_small_and_what_is_none_is_named(limiter: RateLimiter, user: str) -> None:
+    await limiter.enqueue_request(user, 1, "high")
+    assert await limiter.dequeue_request(timeout=5) == (user, 1, Priority.HIGH)
+    for call in (
+        limiter.enqueue_request(user, 1, "urgent"),
+        limiter.process_with_rate_limit(user, asyncio.sleep, 0, priority="urgent"),
+    ):
+        with pytest.raises(InputError, match="priority = 'urgent': expected one of CRITICAL, HIGH, NORMAL, LOW"):
+            await call
+
+
 async def test_the_same_name_in_another_tenant_is_somebody_else(limiter: RateLimiter, user: str) -> None:
     assert await burst(limiter, user) == 10
     assert (await limiter.check_rate_limit(user, tenant="other"))[0]
@@ -219,6 +241,18 @@ async def test_an_entry_that_comes_as_the_taker_gives_up_is_not_lost(proxied: Re
         assert (await limiter.dequeue_request(timeout=0.1))[1] == 1
         with pytest.raises(TimeoutError, match=r"timeout = 0.1 s"):
             await limiter.dequeue_request(timeout=0.1)
+
+
+async def test_the_queue_goes_on_at_once_after_redis_was_restarted_unnoticed(own_redis: RedisServer) -> None:
+    """The connection was closed while nobody used it."""
+    async with RateLimiter(config(own_redis.url)) as limiter:
+        await limiter.enqueue_request("user", 1)
+        own_redis.stop()
+        own_redis.start()
+        await limiter.enqueue_request("user", 2)
+        own_redis.stop()
+        own_redis.start()
+        assert [(await limiter.dequeue_request(timeout=5))[1] for _ in range(2)] == [1, 2]
 
 
 # Reserved, then settled
