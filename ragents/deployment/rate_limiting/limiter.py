@@ -197,7 +197,8 @@ class RateLimiter:
         lease = None
         if limits.concurrent_requests is not None:
             lease = Lease(uuid.uuid4().hex, limits.concurrent_requests, self.config.lease_s)
-        return await self._counter().take(user_key(tenant, user), demand, limits.buckets, lease=lease), demand, lease
+        decision = await self._counter().take(user_key(tenant, user), demand, limits.buckets, lease=lease)
+        return decision, demand.within(limits.buckets, decision.share), lease  # what was taken, where it was a share
 
     async def _reserve_in_line(self, tenant: str, user: str, priority: Priority, ends: float | None) -> Reservation:
         rank = priority.rank if self.config.enable_priority_queue else 0

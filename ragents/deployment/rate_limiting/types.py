@@ -119,6 +119,17 @@ class Demand:
             case "cost":
                 return self.micro_usd
 
+    def within(self, limits: Sequence[Bucket], share: int) -> "Demand":
+        """No more than 1/share of `limits` can hold: else it would be refused for ever."""
+        if share == 1:
+            return self
+        holds = {bucket.name: bucket.shared(share).capacity for bucket in limits}
+        return Demand(
+            min(self.requests, holds.get("minute", self.requests)),
+            min(self.tokens, holds.get("tokens", self.tokens)),
+            min(self.micro_usd, holds.get("cost", self.micro_usd)),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:

@@ -2,6 +2,7 @@
 
 import asyncio
 import multiprocessing
+import re
 import statistics
 import time
 import uuid
@@ -266,6 +267,19 @@ async def test_tokens_are_reserved_and_corrected_when_they_are_known(limiter: Ra
     again = await limiter.reserve(user, tenant="t", limits=limits, tokens=0)
     assert 9840 <= again.decision.remaining["tokens"] <= 9900
     await again.used(Usage(0, 0))
+
+
+async def test_an_estimate_above_a_share_is_corrected_by_what_was_taken_of_it(user: str) -> None:
+    settings = config(tokens_per_minute=10_000, cost_usd_per_day=1.0, reserve_cost_usd=0.5)
+    async with RateLimiter(settings, processes=4) as limiter:
+        reservation = await limiter.reserve(user, tenant="t", tokens=4000)
+        assert reservation.decision.remaining["tokens"] == 0  # of 2500
+        await reservation.used(Usage(2000, 400, cost_usd=0.2))
+        with pytest.raises(RateLimited, match="cost per day") as refused:
+            await limiter.reserve(user, tenant="t", tokens=50)
+    left = {name: int(r) for name, r in re.findall(r'"(\w+)";r=(\d+)', refused.value.headers["RateLimit"])}
+    assert 100 <= left["tokens"] < 300  # 42 come back per second
+    assert 50_000 <= left["cost"] < 50_100
 
 
 async def test_a_cache_hit_gives_the_request_back_only_where_set(user: str) -> None:
