@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 cli = typer.Typer(help="API keys: make, list, revoke, rotate.", no_args_is_help=True)
 
 OPERATOR = "operator"
+LONGEST = timedelta(days=36_500)
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 KeyArgument = Annotated[str, typer.Argument(help="The key's id, as `list` shows it (or the key itself).")]
 
@@ -180,7 +181,10 @@ def duration(text: str) -> timedelta:
     match = re.fullmatch(r"(\d{1,6})([smhdw])", text.strip())
     if match is None:
         raise InputError(f"{text!r} is not a time; write 30m, 12h, 90d or 4w", field="expires")
-    return timedelta(**{UNITS[match[2]]: int(match[1])})
+    found = timedelta(**{UNITS[match[2]]: int(match[1])})
+    if found > LONGEST:
+        raise InputError(f"{text!r} is too long a time; at most {LONGEST.days}d", field="expires")
+    return found
 
 
 def id_of(text: str) -> str:

@@ -29,6 +29,7 @@ from ragents.deployment.http import (
 from ragents.deployment.limiting import Limiting
 from ragents.deployment.observability.answers import describe_answer
 from ragents.deployment.observability.metrics import Metrics
+from ragents.deployment.rate_limiting import Reservation
 from ragents.deployment.rate_limiting.limiter import user_key
 from ragents.deployment.rate_limiting.types import Priority
 from ragents.deployment.runs import Event, Run, Runs
@@ -209,7 +210,7 @@ class Questions:
                 log.info("asked: %s", question)
             try:
                 async with self._limiting.request(characters=len(question), max_tokens=max_tokens) as reservation:
-                    answer, queue_ms = await self._in_turn(priority, work)
+                    answer, queue_ms = await self._in_turn(priority, work, reservation)
                     if reservation is not None:
                         response = answer.response
                         await reservation.used(response.usage, cache_hit=response.cached is not None)
@@ -225,7 +226,7 @@ class Questions:
         return answer, _fields(answer, context, queue_ms)
 
     async def _in_turn(
-        self, priority: Priority, work: Callable[[], Awaitable[AgentAnswer]]
+        self, priority: Priority, work: Callable[[], Awaitable[AgentAnswer]], reservation: Reservation | None
     ) -> tuple[AgentAnswer, float]:
         """The answer, and the milliseconds that it waited for its turn."""
         caller = current_request().caller
@@ -240,6 +241,8 @@ class Questions:
                 with tracing.span("admission", {"ragents.priority": priority.value}):
                     queue_ms = await stack.enter_async_context(place)
                 self._metrics.admission(self._admission.in_flight, self._admission.depth())
+                if reservation is not None:
+                    reservation.begun = True
                 return await work(), queue_ms
         except TimeoutError:
             raise DeadlineExceeded(

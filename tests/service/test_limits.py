@@ -1,7 +1,8 @@
 """The rate limits over HTTP: what is refused, what is told, and what is given back."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -147,6 +148,38 @@ async def test_a_question_that_is_cancelled_frees_its_place(
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
     assert (await client.post("/query", json=QUESTION)).status_code == 200
+
+
+@pytest.mark.parametrize(("begun", "status"), [(True, 429), (False, 200)])
+async def test_a_question_that_is_hung_up_on_counts_from_when_it_is_being_answered(
+    client: httpx.AsyncClient, limit: Limit, monkeypatch: pytest.MonkeyPatch, begun: bool, status: int
+) -> None:
+    """Else whoever hangs up at the last word of a stream would have no limits."""
+    from ragents.deployment.bentoml_service import _state
+    from ragents.deployment.schemas import QueryRequest
+
+    reached = asyncio.Event()
+
+    async def hang(*_: object, **__: object) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    @asynccontextmanager
+    async def full(*_: object, **__: object) -> AsyncIterator[float]:
+        await hang()
+        yield 0.0
+
+    limit(burst_size=1, tokens_per_minute=1000, reserve_tokens=1000)
+    with monkeypatch.context() as slow:
+        if begun:
+            slow.setattr(_state.app.store, "collection", hang)
+        else:
+            slow.setattr(_state.questions._admission, "admit", full)
+        asking = asyncio.create_task(_state.questions.query(QueryRequest.model_validate(QUESTION)))
+        await reached.wait()
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+    assert (await client.post("/query", json=QUESTION)).status_code == status
 
 
 async def test_the_tokens_that_were_used_are_what_counts(client: httpx.AsyncClient, limit: Limit) -> None:

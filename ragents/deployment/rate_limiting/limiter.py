@@ -24,7 +24,7 @@ from ragents.deployment.rate_limiting.types import (
     RateLimitBackend,
 )
 from ragents.deployment.rate_limiting.waiting import Waiting
-from ragents.errors import DeadlineExceeded, RateLimited
+from ragents.errors import DeadlineExceeded, InputError, RateLimited
 
 if TYPE_CHECKING:
     from ragents.deployment.rate_limiting.shared import SharedRateLimits
@@ -110,7 +110,7 @@ class RateLimiter:
     async def check_rate_limit(self, user_id: str, *, tenant: str = DEFAULT_TENANT) -> tuple[bool, float]:
         """Take one request: (True, 0.0), or (False, seconds until one is there) and nothing is taken."""
         # Without concurrent_requests: nobody would give the place back.
-        decision = await self._counter().take(user_key(tenant, user_id), ONE, self.limits.buckets)
+        decision = await self._counter().take(user_key(tenant, _named(user_id)), ONE, self.limits.buckets)
         return decision.allowed, decision.wait_s
 
     async def process_with_rate_limit(
@@ -125,12 +125,12 @@ class RateLimiter:
     ) -> Any:
         """Wait until the user's limits allow it, then `func(*args, **kwargs)`; its result.
 
-        A plain function runs in a thread. RateLimited at once when it could not begin within `timeout` seconds,
-        DeadlineExceeded when it is not done by then. Among those who wait for one user in this process the highest
-        priority goes first. What fails is refunded.
+        A plain function runs in a thread, which goes on when its time is over. RateLimited when it could not begin
+        within `timeout` seconds, as soon as that is clear; DeadlineExceeded when it is not done by then. Among those
+        who wait for one user in this process the highest priority goes first. What fails is refunded.
         """
         ends = None if timeout is None else time.monotonic() + timeout
-        reservation = await self._reserve_in_line(tenant, user_id, Priority(priority), ends)
+        reservation = await self._reserve_in_line(tenant, _named(user_id), Priority.of(priority), ends)
         async with reservation:
             try:
                 async with asyncio.timeout(None if ends is None else max(0.0, ends - time.monotonic())):
@@ -144,8 +144,12 @@ class RateLimiter:
                 raise
 
     async def enqueue_request(self, user: str, data: Any, priority: Priority | str = Priority.NORMAL) -> None:
-        """Put a request into the queue that all processes share. InputError for what JSON cannot hold."""
-        chosen = Priority(priority)
+        """Put a request into the queue that all processes share. InputError for what JSON cannot hold.
+
+        BackendUnavailable while Redis is away, here and in `dequeue_request`.
+        """
+        _named(user, field="user")
+        chosen = Priority.of(priority)
         rank = chosen.rank if self.config.enable_priority_queue else 0
         await self._opened_queue().put(Entry(user, data, chosen), rank=rank)
 
@@ -193,7 +197,8 @@ class RateLimiter:
         lease = None
         if limits.concurrent_requests is not None:
             lease = Lease(uuid.uuid4().hex, limits.concurrent_requests, self.config.lease_s)
-        return await self._counter().take(user_key(tenant, user), demand, limits.buckets, lease=lease), demand, lease
+        decision = await self._counter().take(user_key(tenant, user), demand, limits.buckets, lease=lease)
+        return decision, demand.within(limits.buckets, decision.share), lease  # what was taken, where it was a share
 
     async def _reserve_in_line(self, tenant: str, user: str, priority: Priority, ends: float | None) -> Reservation:
         rank = priority.rank if self.config.enable_priority_queue else 0
@@ -210,7 +215,7 @@ class RateLimiter:
                         raise refusal(decision, self.limits)
                     pause_s = decision.wait_s
                 elif left_s <= 0:
-                    raise RateLimited("more urgent requests of this user wait; try again later", retry_after_s=1.0)
+                    raise RateLimited("others of this user wait before it; try again later", retry_after_s=1.0)
                 await standing.moved(min(pause_s, 3600.0))
 
     def _counter(self) -> RateLimitBackend:
@@ -228,6 +233,15 @@ class RateLimiter:
 async def open_rate_limiter(config: RateLimitConfig, *, processes: int) -> AsyncIterator[RateLimiter]:
     async with RateLimiter(config, processes=processes) as limiter:
         yield limiter
+
+
+def _named(user: str, *, field: str = "user_id") -> str:
+    """Whoever has no name would share the limits of all the others without one."""
+    if user is None or user == "":
+        raise InputError(
+            f"{field} = {user!r}: expected who asks; give those without a name one, such as 'anonymous'", field=field
+        )
+    return user
 
 
 @lru_cache(maxsize=10_000)

@@ -51,7 +51,7 @@ class MemoryRateLimits:
         self, user: str, demand: Demand, limits: Sequence[Bucket], *, lease: Lease | None = None
     ) -> Decision:
         now, held = self._clock(), self._user(user)
-        limits, demand, lease = self._share(limits), _fitting(demand, limits, self.processes), self._smaller(lease)
+        limits, demand, lease = self._share(limits), demand.within(limits, self.processes), self._smaller(lease)
         wait_us, reason = 0, None
         missing: list[int] = []
         for bucket in limits:
@@ -120,15 +120,3 @@ def _busy(held: _User, lease: Lease | None, now: int) -> int:
         del held.leases[each]
     free = len(held.leases) < lease.limit or lease.id in held.leases
     return 0 if free else min(ASK_AGAIN_US, max(1, min(held.leases.values()) - now))
-
-
-def _fitting(demand: Demand, limits: Sequence[Bucket], processes: int) -> Demand:
-    """No more than a share can hold: else it would be refused for ever."""
-    if processes == 1:
-        return demand
-    holds = {bucket.name: bucket.shared(processes).capacity for bucket in limits}
-    return Demand(
-        min(demand.requests, holds.get("minute", demand.requests)),
-        min(demand.tokens, holds.get("tokens", demand.tokens)),
-        min(demand.micro_usd, holds.get("cost", demand.micro_usd)),
-    )

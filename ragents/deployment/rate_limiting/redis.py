@@ -65,6 +65,10 @@ class Server:
                 "EVAL", script.text, len(keys), *keys, *arguments, timeout_s=timeout_s, again=again
             )
 
+    async def reach(self, *, timeout_s: float) -> None:
+        """Before what may not be done twice: a connection that was closed while it was idle is replaced by this."""
+        await self.command("PING", timeout_s=timeout_s, again=True)
+
     async def command(self, *parts: Argument, timeout_s: float, again: bool = False) -> Any:
         """`again` repeats, within the same time, what met a connection that had broken: only what may be done twice."""
         try:

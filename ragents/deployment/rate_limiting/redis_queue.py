@@ -15,11 +15,13 @@ class RedisQueue:
         self._keys = (f"{PREFIX}:{{queue}}", f"{PREFIX}:{{queue}}:number")
 
     async def put(self, entry: Entry, *, rank: int) -> None:
+        await self._server.reach(timeout_s=QUEUE_TIMEOUT_S)
         arguments = (entry.dump(), int(rank * self._aging_s * 1e6), self._max_entries)
         if not await self._server.run(self._enqueue, self._keys, arguments, timeout_s=QUEUE_TIMEOUT_S):
             raise full(self._max_entries)
 
     async def pop(self) -> Entry | None:
+        await self._server.reach(timeout_s=QUEUE_TIMEOUT_S)
         found = await self._server.command("ZPOPMIN", self._keys[0], timeout_s=QUEUE_TIMEOUT_S)
         if not found:
             return None

@@ -27,7 +27,10 @@ class Settling(Protocol):
 
 
 class Reservation:
-    """What was taken for one request, until it is settled. `async with` settles it by how the block ends."""
+    """What was taken for one request, until it is settled. `async with` settles it by how the block ends.
+
+    `begun` is for the holder to set when the request is being answered: who goes away then has had it.
+    """
 
     def __init__(
         self, limiter: Settling, key: str, decision: Decision, demand: Demand, limits: Limits, lease: Lease | None
@@ -36,6 +39,7 @@ class Reservation:
         self.key, self.decision, self.limits, self.lease = key, decision, limits, lease
         self._demand = demand
         self._open = True
+        self.begun = False
 
     async def __aenter__(self) -> "Reservation":
         return self
@@ -72,8 +76,15 @@ class Reservation:
         await self._settle(Demand(0, -self._demand.tokens, -self._demand.micro_usd))
 
     async def cancelled(self) -> None:
-        """The caller went away: what the model has used by then is not known, so the tokens stay taken."""
-        await self._settle(Demand(-1 if "cancel" in self._limiter.config.refund else 0))
+        """The caller went away. What had begun stays taken, its tokens too, as nobody knows what the model has used.
+
+        Else an answer that is read to its last word and then hung up on would be free.
+        """
+        if self.begun:
+            await self._settle(Demand(0))
+            return
+        requests = -1 if "cancel" in self._limiter.config.refund else 0
+        await self._settle(Demand(requests, -self._demand.tokens, -self._demand.micro_usd))
 
     async def _settle(self, change: Demand) -> None:
         if not self._open:

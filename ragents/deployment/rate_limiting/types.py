@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, Protocol
 
+from ragents.errors import InputError
+
 BucketName = Literal["minute", "hour", "tokens", "cost"]
 Reason = Literal["minute", "hour", "tokens", "cost", "concurrency"]
 Source = Literal["memory", "redis", "local share"]
@@ -21,6 +23,19 @@ class Priority(StrEnum):
     HIGH = "HIGH"
     NORMAL = "NORMAL"
     LOW = "LOW"
+
+    @classmethod
+    def of(cls, name: "Priority | str") -> "Priority":
+        """InputError for what is none."""
+        try:
+            return cls(name)
+        except ValueError:
+            raise InputError(f"priority = {name!r}: expected one of {', '.join(cls)}", field="priority") from None
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Priority | None":
+        """Small letters do as well."""
+        return cls.__members__.get(value.upper()) if isinstance(value, str) else None
 
     @property
     def rank(self) -> int:
@@ -103,6 +118,17 @@ class Demand:
                 return self.tokens
             case "cost":
                 return self.micro_usd
+
+    def within(self, limits: Sequence[Bucket], share: int) -> "Demand":
+        """No more than 1/share of `limits` can hold: else it would be refused for ever."""
+        if share == 1:
+            return self
+        holds = {bucket.name: bucket.shared(share).capacity for bucket in limits}
+        return Demand(
+            min(self.requests, holds.get("minute", self.requests)),
+            min(self.tokens, holds.get("tokens", self.tokens)),
+            min(self.micro_usd, holds.get("cost", self.micro_usd)),
+        )
 
 
 @dataclass(frozen=True, slots=True)

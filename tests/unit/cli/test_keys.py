@@ -20,6 +20,7 @@ def _memory(monkeypatch: pytest.MonkeyPatch) -> None:
         (["create", "--user", "ann", "--role", "king"], 1, "expected user or admin"),
         (["create", "--user", "ann", "--max-priority", "urgent"], 1, "expected CRITICAL, HIGH, NORMAL, LOW"),
         (["create", "--user", "ann", "--expires", "soon"], 1, "write 30m, 12h, 90d or 4w"),
+        (["create", "--user", "ann", "--expires", "999999w"], 1, "too long a time; at most 36500d"),
         (["create", "--user", ""], 1, "--user '': expected 1 to 200 characters"),
         (["create", "--user", "ann", "--burst-size", "0"], 1, "--burst-size 0"),
         (["rotate", "0", "--grace", "a while"], 1, "write 30m, 12h, 90d or 4w"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import multiprocessing
+import re
 import statistics
 import time
 import uuid
@@ -70,6 +71,28 @@ async def test_with_redis_nothing_is_counted_until_it_is_opened_and_twice_opens_
         assert await burst(limiter, user) == 10
     with pytest.raises(RuntimeError, match=r"await limiter.initialize\(\)"):
         await limiter.check_rate_limit(user)
+
+
+@pytest.mark.parametrize("nobody", [None, ""])
+async def test_who_has_no_name_is_asked_for_one(limiter: RateLimiter, nobody: Any) -> None:
+    for call in (
+        limiter.check_rate_limit(user_id=nobody),
+        limiter.process_with_rate_limit(user_id=nobody, func=asyncio.sleep, delay=0),
+        limiter.enqueue_request(nobody, {}),
+    ):
+        with pytest.raises(InputError, match="expected who asks"):
+            await call
+
+
+async def test_a_priority_may_be_written_small_and_what_is_none_is_named(limiter: RateLimiter, user: str) -> None:
+    await limiter.enqueue_request(user, 1, "high")
+    assert await limiter.dequeue_request(timeout=5) == (user, 1, Priority.HIGH)
+    for call in (
+        limiter.enqueue_request(user, 1, "urgent"),
+        limiter.process_with_rate_limit(user, asyncio.sleep, 0, priority="urgent"),
+    ):
+        with pytest.raises(InputError, match="priority = 'urgent': expected one of CRITICAL, HIGH, NORMAL, LOW"):
+            await call
 
 
 async def test_the_same_name_in_another_tenant_is_somebody_else(limiter: RateLimiter, user: str) -> None:
@@ -221,6 +244,18 @@ async def test_an_entry_that_comes_as_the_taker_gives_up_is_not_lost(proxied: Re
             await limiter.dequeue_request(timeout=0.1)
 
 
+async def test_the_queue_goes_on_at_once_after_redis_was_restarted_unnoticed(own_redis: RedisServer) -> None:
+    """The connection was closed while nobody used it."""
+    async with RateLimiter(config(own_redis.url)) as limiter:
+        await limiter.enqueue_request("user", 1)
+        own_redis.stop()
+        own_redis.start()
+        await limiter.enqueue_request("user", 2)
+        own_redis.stop()
+        own_redis.start()
+        assert [(await limiter.dequeue_request(timeout=5))[1] for _ in range(2)] == [1, 2]
+
+
 # Reserved, then settled
 
 
@@ -232,6 +267,19 @@ async def test_tokens_are_reserved_and_corrected_when_they_are_known(limiter: Ra
     again = await limiter.reserve(user, tenant="t", limits=limits, tokens=0)
     assert 9840 <= again.decision.remaining["tokens"] <= 9900
     await again.used(Usage(0, 0))
+
+
+async def test_an_estimate_above_a_share_is_corrected_by_what_was_taken_of_it(user: str) -> None:
+    settings = config(tokens_per_minute=10_000, cost_usd_per_day=1.0, reserve_cost_usd=0.5)
+    async with RateLimiter(settings, processes=4) as limiter:
+        reservation = await limiter.reserve(user, tenant="t", tokens=4000)
+        assert reservation.decision.remaining["tokens"] == 0  # of 2500
+        await reservation.used(Usage(2000, 400, cost_usd=0.2))
+        with pytest.raises(RateLimited, match="cost per day") as refused:
+            await limiter.reserve(user, tenant="t", tokens=50)
+    left = {name: int(r) for name, r in re.findall(r'"(\w+)";r=(\d+)', refused.value.headers["RateLimit"])}
+    assert 100 <= left["tokens"] < 300  # 42 come back per second
+    assert 50_000 <= left["cost"] < 50_100
 
 
 async def test_a_cache_hit_gives_the_request_back_only_where_set(user: str) -> None:
