@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from ragents.llm.parts import Part, parts_of
 from ragents.llm.passages import MARKER, Passage
-from ragents.llm.wording import numbers, stems
+from ragents.llm.wording import terms
 
 MAX_SENTENCES = 16
 """Sentences embedded per answer; with 32 the answers were no better."""
@@ -33,8 +33,6 @@ NEEDED = 1.0
 """What it gains where the one before only introduces it, or where it is an item of hardly a word: "Default: 5"."""
 SAID_MARKER = re.compile(rf"[ \t]*{MARKER.pattern}")
 """In a passage it is a footnote or the like, and would cite another passage in the answer."""
-NAME = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|_")
-"""Where names of code are put together: MCP_PORT and mcpPort are about a port."""
 
 Place = tuple[int, int]
 """Index of a passage, index of a part in it."""
@@ -69,7 +67,7 @@ class Candidates:
     def __init__(self, question: str, passages: Sequence[Passage]) -> None:
         self._passages = passages
         self._parts = [parts_of(passage.text) for passage in passages]
-        asked = _words(question)
+        asked = terms(question)
         said = {at: asked & words for at, words in self._said()}
         count = Counter(word for words in said.values() for word in words)
         weights = {word: math.log(1 + len(said) / max(1, count[word])) for word in asked}
@@ -116,13 +114,13 @@ class Candidates:
 
     def _said(self) -> Iterator[tuple[Place, set[str]]]:
         for n, (passage, parts) in enumerate(zip(self._passages, self._parts, strict=True)):
-            above = _words("\n".join((passage.origin, *passage.headings)))
+            above = terms("\n".join((passage.origin, *passage.headings)))
             heading = set[str]()
             for i, part in enumerate(parts):
                 if part.kind == "heading":
-                    heading = _words(part.text)
+                    heading = terms(part.text)
                 else:
-                    yield (n, i), _words(part.text) | heading | above
+                    yield (n, i), terms(part.text) | heading | above
 
     def _part(self, at: Place) -> Part:
         return self._parts[at[0]][at[1]]
@@ -158,7 +156,3 @@ def joined(excerpts: Iterable[Excerpt]) -> str:
     """One that has lines stands apart from the others."""
     texts = [str(each) for each in excerpts]
     return ("\n\n" if any("\n" in text for text in texts) else " ").join(texts)
-
-
-def _words(text: str) -> set[str]:
-    return stems(NAME.sub(" ", text)) | numbers(text)

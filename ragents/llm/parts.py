@@ -42,7 +42,7 @@ class Part:
 
 
 def parts_of(text: str) -> list[Part]:
-    """Code between fences is one part. Left out: rules, and code that is empty or would be read as citing, as "x[3]"."""
+    """Code between fences is one part. Left out: rules, and code that is empty or would read as citing, as "x[3]"."""
     parts: list[Part] = []
     block = 0
     for language, run in _runs(text):
