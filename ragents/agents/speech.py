@@ -6,14 +6,15 @@ from collections.abc import Awaitable, Callable
 from ragents.agents.types import AgentAnswer, AgentEvent
 from ragents.llm.passages import MARKER
 from ragents.llm.sentences import split_sentences
+from ragents.rag.answering import TOUCHED, kept_markers, tidied
 from ragents.rag.types import RAGResponse
 
 Emit = Callable[[AgentEvent], Awaitable[None]]
 
 MAYBE_MARKER = re.compile(r"\[[\d\s,]*\Z")
 """The rest of the text, as long as what comes next may still make a marker of it."""
-BLANKS = re.compile(r"\s+\Z")
-CLOSING = ".,;!?"
+LEADING = re.compile(rf"\A[\s{TOUCHED}]+")
+BLANKS = re.compile(rf"[\s{TOUCHED}]+\Z")
 
 
 class MarkerFilter:
@@ -30,14 +31,14 @@ class MarkerFilter:
         self._begun = False
 
     def add(self, text: str) -> str:
-        self._held += text
+        self._held += text.replace(TOUCHED, "")
         out = []
         while (at := self._held.find("[")) >= 0:
             out.append(self._held[:at])
             self._held = self._held[at:]
             if match := MARKER.match(self._held):
                 numbers = (int(n) for n in match[1].split(","))
-                out.append("".join(f"[{n}]" for n in numbers if 1 <= n <= self._sources))
+                out.append(kept_markers([n for n in numbers if 1 <= n <= self._sources]))
                 self._held = self._held[match.end() :]
             elif MAYBE_MARKER.match(self._held):
                 break
@@ -54,15 +55,15 @@ class MarkerFilter:
         return self._trimmed(rest)
 
     def _trimmed(self, text: str) -> str:
-        """Blanks wait for what follows them: before a full stop they go, as they do at both ends."""
+        """Blanks wait for what follows them: behind a marker they go before a full stop, and all do at both ends."""
         text = self._blanks + text
         self._blanks = ""
         if not self._begun:
-            text = text.lstrip()
+            text = LEADING.sub("", text)
         if blanks := BLANKS.search(text):
             self._blanks, text = blanks[0], text[: blanks.start()]
         self._begun = self._begun or bool(text)
-        return re.sub(rf"[ \t]+([{CLOSING}])", r"\1", text)
+        return tidied(text)
 
 
 class Speech:

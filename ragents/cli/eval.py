@@ -133,6 +133,7 @@ async def _search_all(
 
 def _searching(app: "App", mode: SearchMode, collection: str, principal: "Principal", *, rerank: bool) -> Any:
     """One mode as the service searches, but for the number of results."""
+    from ragents.rag.nearness import by_nearness
     from ragents.rag.store.types import SearchQuery
 
     rag = app.config.rag
@@ -150,6 +151,8 @@ def _searching(app: "App", mode: SearchMode, collection: str, principal: "Princi
             dense_weight=rag.dense_weight,
         )
         sources = await app.store.search(query, principal=principal)
+        if mode == "hybrid":
+            sources = list(by_nearness(text, sources))
         if rerank and app.engine.reranking is not None:
             first = sources[: app.engine.reranking.candidates]
             best, note = await app.engine.reranking.best(text, first, len(first))

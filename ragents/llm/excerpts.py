@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from ragents.llm.parts import Part, parts_of
 from ragents.llm.passages import MARKER, Passage
-from ragents.llm.wording import numbers, stems
+from ragents.llm.wording import terms
 
 MAX_SENTENCES = 16
 """Sentences embedded per answer; with 32 the answers were no better."""
@@ -30,11 +30,10 @@ UNKNOWN = 0.2
 BESIDE, BEHIND = 0.2, 0.1
 """What a part gains beside one that was taken, in the same block (half of it in another), and behind it."""
 NEEDED = 1.0
-"""What it gains where the one before only introduces it, or where it is an item of hardly a word: "Default: 5"."""
+"""What it gains where one of the two only introduces the other, or it is an item of hardly a word: "Default: 5"."""
 SAID_MARKER = re.compile(rf"[ \t]*{MARKER.pattern}")
 """In a passage it is a footnote or the like, and would cite another passage in the answer."""
-NAME = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|_")
-"""Where names of code are put together: MCP_PORT and mcpPort are about a port."""
+LINE = "\n"
 
 Place = tuple[int, int]
 """Index of a passage, index of a part in it."""
@@ -49,15 +48,17 @@ class Excerpt:
     heading: str = ""
 
     def __str__(self) -> str:
-        """Sentences run on; items, rows and code among others have lines of their own."""
-        first, *others = self.parts
-        text = first.laid_out if others else first.text
+        """Sentences run on; rows, code and the items of a list have lines of their own."""
+        is_list = sum(part.kind == "item" for part in self.parts) > 1
+        first = self.parts[0]
+        text = first.laid_out if is_list else first.text
         for before, part in pairwise(self.parts):
-            text += (" " if before.kind == part.kind == "sentence" else "\n") + part.laid_out
+            runs_on = part.kind == "sentence" and (before.kind == "sentence" or part.continues(before))
+            text += (" " if runs_on else "\n") + (part.laid_out if is_list else part.text)
         if self.heading:
-            text = f"{self.heading}:{' ' if first.kind == 'sentence' or not others else chr(10)}{text}"
+            text = f"{self.heading}:{LINE if first.kind == 'code' or is_list else ' '}{text}"
         text = SAID_MARKER.sub("", text)
-        return f"{text}{chr(10) if self.parts[-1].kind == 'code' else ' '}[{self.marker}]"
+        return f"{text}{LINE if self.parts[-1].kind == 'code' else ' '}[{self.marker}]"
 
 
 class Candidates:
@@ -69,7 +70,7 @@ class Candidates:
     def __init__(self, question: str, passages: Sequence[Passage]) -> None:
         self._passages = passages
         self._parts = [parts_of(passage.text) for passage in passages]
-        asked = _words(question)
+        asked = terms(question)
         said = {at: asked & words for at, words in self._said()}
         count = Counter(word for words in said.values() for word in words)
         weights = {word: math.log(1 + len(said) / max(1, count[word])) for word in asked}
@@ -116,13 +117,13 @@ class Candidates:
 
     def _said(self) -> Iterator[tuple[Place, set[str]]]:
         for n, (passage, parts) in enumerate(zip(self._passages, self._parts, strict=True)):
-            above = _words("\n".join((passage.origin, *passage.headings)))
+            above = terms("\n".join((passage.origin, *passage.headings)))
             heading = set[str]()
             for i, part in enumerate(parts):
                 if part.kind == "heading":
-                    heading = _words(part.text)
+                    heading = terms(part.text)
                 else:
-                    yield (n, i), _words(part.text) | heading | above
+                    yield (n, i), terms(part.text) | heading | above
 
     def _part(self, at: Place) -> Part:
         return self._parts[at[0]][at[1]]
@@ -134,11 +135,11 @@ class Candidates:
         near = before or behind
         if near is None:
             return 0.0
-        if (before is not None and before.introduces) or (near.block == part.block and part.is_fragment):
+        introduced = part.introduces if before is None else before.introduces
+        if introduced or (near.block == part.block and part.is_fragment):
             return NEEDED
-        if before is not None:
-            return BESIDE + BEHIND if before.block == part.block else BESIDE / 2
-        return BESIDE if part.introduces or near.block == part.block else BESIDE / 2
+        beside = BESIDE if near.block == part.block else BESIDE / 2
+        return beside if before is None or near.block != part.block else beside + BEHIND
 
     def _excerpts(self, places: Sequence[Place]) -> Iterator[Excerpt]:
         start = 0
@@ -158,7 +159,3 @@ def joined(excerpts: Iterable[Excerpt]) -> str:
     """One that has lines stands apart from the others."""
     texts = [str(each) for each in excerpts]
     return ("\n\n" if any("\n" in text for text in texts) else " ").join(texts)
-
-
-def _words(text: str) -> set[str]:
-    return stems(NAME.sub(" ", text)) | numbers(text)

@@ -18,7 +18,7 @@ HASHES = re.compile(r"^#{1,6}\s+")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """`text` as it is quoted on its own, `laid_out` as it is quoted among others: with its list mark, its code fences.
+    """`text` as it is quoted on its own, `laid_out` as it is quoted in a list: with its mark.
 
     `sentences` are those of `split_sentences` that it holds: what of it is embedded. Parts of one paragraph, or of a
     list, a table and the code that follows without a blank line, have one `block`.
@@ -40,9 +40,13 @@ class Part:
         """An item of fewer than three words, which says something among the others only."""
         return self.kind == "item" and not self.sentences
 
+    def continues(self, before: "Part") -> bool:
+        """Whether it is the next sentence of an item."""
+        return self.kind == "sentence" and before.kind == "item" and before.block == self.block
+
 
 def parts_of(text: str) -> list[Part]:
-    """Code between fences is one part. Left out: rules, and code that is empty or reads as citing, as "x[3]"."""
+    """Code between fences is one part. Left out: rules, and code that is empty or would read as citing, as "x[3]"."""
     parts: list[Part] = []
     block = 0
     for language, run in _runs(text):

@@ -1,10 +1,13 @@
 """Words of a text as the rules compare them: lower case, without the words that carry no subject."""
 
 import re
+from itertools import pairwise
 
 WORD = re.compile(r"\w+(?:[.'’-]\w+)*")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+NAME = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|_")
+"""Where names of code are put together: MCP_PORT and mcpPort are about a port."""
 STEM = 5
 """Characters by which two words count as one: batch, batches and batching do."""
 
@@ -28,9 +31,26 @@ def content_words(text: str) -> list[str]:
 
 def stems(text: str) -> set[str]:
     """Content words without their endings. Numbers are apart: see `numbers`."""
-    return {word.removesuffix("s")[:STEM] for word in content_words(text) if not NUMBER.fullmatch(word)}
+    return {_stem(word) for word in content_words(text) if not NUMBER.fullmatch(word)}
 
 
 def numbers(text: str) -> set[str]:
     """As written, thousands separators off: "1,200" and "1200" are one."""
     return set(NUMBER.findall(THOUSANDS.sub("", text)))
+
+
+def terms(text: str) -> set[str]:
+    """Stems and numbers, those in names of code too."""
+    text = NAME.sub(" ", text)
+    return stems(text) | numbers(text)
+
+
+def pairs(text: str) -> set[tuple[str, str]]:
+    """Stems of content words that stand side by side, in their order."""
+    words = (word.lower().removesuffix("'s").removesuffix("’s") for word in WORD.findall(NAME.sub(" ", text)))
+    both = pairwise(words)
+    return {(_stem(first), _stem(second)) for first, second in both if not {first, second} & STOP_WORDS}
+
+
+def _stem(word: str) -> str:
+    return word.removesuffix("s")[:STEM]

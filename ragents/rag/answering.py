@@ -15,6 +15,9 @@ from ragents.llm.types import Ending
 from ragents.rag.prompt import DECLINED, build_prompt, within_window
 from ragents.rag.types import Citation, RAGResponse, Source
 
+TOUCHED = "\0"
+"""Where a marker stands or stood, until the blanks around it are seen to."""
+LOOSE = re.compile(rf"[ \t{TOUCHED}]+(?=[.,;!?])")
 WORD = re.compile(r"\w{3,}")
 UNCITED = "the answer cites no passage: what it rests on is not shown"
 
@@ -79,10 +82,20 @@ def check_citations(answer: str, sources: Sequence[Source]) -> tuple[str, tuple[
         for n in numbers:
             source = sources[n - 1]
             citations.setdefault(n, Citation(n, source.id, quote_from(source, claim)))
-        return "".join(f"[{n}]" for n in numbers)
+        return kept_markers(numbers)
 
-    checked = MARKER.sub(known, answer)
-    return re.sub(r"[ \t]+([.,;!?]|$)", r"\1", checked).strip(), tuple(citations.values())
+    answer = answer.replace(TOUCHED, "")
+    return tidied(MARKER.sub(known, answer)).strip(), tuple(citations.values())
+
+
+def kept_markers(numbers: Sequence[int]) -> str:
+    """What stands in an answer for a marker of these passages, before it is `tidied`."""
+    return "".join(f"[{n}]" for n in numbers) + TOUCHED
+
+
+def tidied(text: str) -> str:
+    """No blanks between a marker, or what is left of it, and a full stop. Others stay: `pip install .` means them."""
+    return LOOSE.sub(lambda blanks: "" if TOUCHED in blanks[0] else blanks[0], text).replace(TOUCHED, "")
 
 
 def quote_from(source: Source, claim: str) -> str:

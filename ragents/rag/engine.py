@@ -19,6 +19,7 @@ from ragents.rag.answering import answer_from_sources
 from ragents.rag.cache import CacheScope, RAGCache
 from ragents.rag.confidence import confidence_of
 from ragents.rag.filters import Filters
+from ragents.rag.nearness import LOOKED_AT, by_nearness
 from ragents.rag.query import Found, Plan, fuse_lists, plan_queries, search_all
 from ragents.rag.rerank import Reranking
 from ragents.rag.sentence_vectors import recall_sentences
@@ -97,7 +98,7 @@ class RAGEngine:
                 step.set_attribute("ragents.hit", hit is not None)
             if hit is not None:
                 return replace(hit, timings={"embed_ms": 0.0, "retrieve_ms": _ms_since(started)})
-        depth = max(top_k, self.reranking.candidates) if self.reranking else top_k
+        depth = max(top_k, LOOKED_AT, self.reranking.candidates if self.reranking else 0)
         asked = SearchQuery(
             text=text,
             embedding=None,
@@ -116,8 +117,11 @@ class RAGEngine:
             sources, timings, notes = await self._search(asked, principal=principal)
             complete, usage = True, Usage()
         timings["retrieve_ms"] += lookup_ms
+        searched, sources = sources[:top_k], by_nearness(text, sources)
         left_out = None
-        if self.reranking:
+        if self.reranking is None:
+            sources = sources[:top_k]
+        else:
             rerank_started = time.perf_counter()
             with span(f"rerank {self.reranking.model}", {"ragents.candidates": len(sources)}) as step:
                 sources, left_out = await self.reranking.best(text, sources, top_k)
@@ -125,7 +129,8 @@ class RAGEngine:
             timings["rerank_ms"] = _ms_since(rerank_started)
         if self.config.sentence_vectors and self.llm is not None and self.llm.extractive:
             await recall_sentences(sources, store=self.store, embedder=self.embedder, principal=principal)
-        confidence = confidence_of(text, sources)  # of what was found, not of what stands around it
+        # Of what was found, not of what stands around it; and in the order of the search, on which it was fitted.
+        confidence = confidence_of(text, sources if self.reranking else searched)
         if self.config.neighbours:
             sources = await self._widened(sources, timings, principal=principal)
         found = RAGResponse(

@@ -99,3 +99,16 @@ def test_a_question_far_from_everything_still_gets_one_excerpt(cosine: float) ->
 def test_footnotes_of_a_passage_do_not_become_citations() -> None:
     passage = Passage(1, "The cat [2] sits on the mat.[3, 4]\n\nOther things are elsewhere.")
     assert answer("Where is the cat?", passage, near="cat") == "The cat sits on the mat. [1]"
+
+
+def test_code_under_a_heading_begins_on_a_line_of_its_own() -> None:
+    passage = Passage(1, "# How to start it\n```sh\nragents serve\n```\n\nAnother matter is told here.")
+    assert answer("How do I start it?", passage, near="serve") == "How to start it:\n```sh\nragents serve\n```\n[1]"
+
+
+def test_code_brings_what_introduces_it_and_an_item_its_next_sentence() -> None:
+    passage = Passage(1, "- Hidden things are here. They are the others.\n- Run it:\n\n```sh\nragents serve\n```")
+    assert answer("What serves?", passage, near="serve") == "Run it:\n```sh\nragents serve\n```\n[1]"
+    assert answer("Which things are hidden?", passage, near="e").startswith(
+        "- Hidden things are here. They are the others.\n"
+    )

@@ -7,6 +7,7 @@ import pytest
 from langchain_core.messages import HumanMessage
 
 from ragents.embeddings.types import Vectors
+from ragents.errors import TextTooLong
 from ragents.llm.excerpts import MAX_SENTENCES
 from ragents.llm.extractive import ExtractiveChatModel
 from ragents.llm.passages import Passage, question_message
@@ -59,6 +60,20 @@ async def test_a_sentence_in_two_passages_is_taken_once() -> None:
     assert (await answer("cat?", Passage(1, both), Passage(2, both))).count("mat") == 1
 
 
+async def test_what_is_longer_than_the_encoder_takes_is_compared_by_its_beginning() -> None:
+    async def embed_ten_words(texts: Sequence[str]) -> Vectors:
+        for index, text in enumerate(texts):
+            if (words := len(text.split())) > 10:
+                raise TextTooLong(tokens=words, max_tokens=10, index=index)
+        return await embed(texts)
+
+    model = ExtractiveChatModel(embed=embed_ten_words)
+    long = "Where is the cat that " + "never " * 50 + "came home?"
+    passage = Passage(1, "The dog is out.\n\nThe cat sits " + "very " * 50 + "still.\n\nIt rained on.")
+    found = str((await model.ainvoke([question_message(long, [passage])])).content)
+    assert found.startswith("The cat sits very")
+
+
 def test_the_synchronous_call_says_what_to_do() -> None:
     with pytest.raises(RuntimeError, match="ainvoke"):
         ExtractiveChatModel(embed=embed).invoke([HumanMessage("x")])
@@ -109,6 +124,10 @@ def test_the_synchronous_call_says_what_to_do() -> None:
         ),
         ("Version 1.4.39 is out. It costs 3.5 dollars now.", ["Version 1.4.39 is out.", "It costs 3.5 dollars now."]),
         ("- first item here\n- second item here", ["first item here", "second item here"]),
+        (
+            "Of the kinds **connect**,\n**read** and\n-1 or\n2.5 it is wrapped.",
+            ["Of the kinds **connect**, **read** and -1 or 2.5 it is wrapped."],
+        ),
         (
             "A line that\nwraps in the middle.\n\nA new paragraph here",
             ["A line that wraps in the middle.", "A new paragraph here"],

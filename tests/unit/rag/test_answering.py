@@ -92,3 +92,9 @@ def test_an_old_conversation_is_cut_to_the_newest_messages() -> None:
     kept = recent(history)
     assert kept[-1].content == "last"
     assert len(kept) == 3
+
+
+def test_blanks_before_punctuation_go_behind_a_marker_and_stay_in_a_command() -> None:
+    sources = [Source("s1", "d", "u", "t", "Some text of it.", 1.0)]
+    answer = "Run `pip install .` and `find . -name x` [9] . Or so [1] , if a ; b [7]"
+    assert check_citations(answer, sources)[0] == "Run `pip install .` and `find . -name x`. Or so [1], if a ; b"

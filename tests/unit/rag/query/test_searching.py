@@ -16,7 +16,9 @@ from ragents.deployment.config import ServiceConfig
 from ragents.errors import BackendUnavailable, ConfigError, StoreUnavailable
 from ragents.llm.client import LLMClient
 from ragents.principal import ANONYMOUS
+from ragents.rag.confidence import confidence_of
 from ragents.rag.engine import RAGEngine
+from ragents.rag.nearness import LOOKED_AT, by_nearness
 from ragents.rag.query import Plan, fuse_lists, plan_queries, search_all
 from ragents.rag.store import SearchQuery
 from ragents.rag.types import Source
@@ -213,8 +215,10 @@ async def test_without_the_setting_nothing_changes() -> None:
     engine = await make_engine()
     asked = await engine.embedder.embed_query(QUESTION)
     found = await engine.retrieve(QUESTION, top_k=3)
-    query = SearchQuery(QUESTION, asked, "default", top_k=3, candidates=engine.config.candidates)
-    assert list(found.sources) == await engine.store.search(query, principal=ANONYMOUS)
+    query = SearchQuery(QUESTION, asked, "default", top_k=LOOKED_AT, candidates=engine.config.candidates)
+    searched = await engine.store.search(query, principal=ANONYMOUS)
+    assert found.sources == by_nearness(QUESTION, searched)[:3]
+    assert found.confidence == confidence_of(QUESTION, searched[:3])
     assert found.notes == ()
 
 
