@@ -65,7 +65,7 @@ class Server:
         body: dict[str, object] = response.json()
         return body
 
-    def stop(self, timeout_s: float = 30) -> int:
+    def stop(self, timeout_s: float = 60) -> int:
         self.process.terminate()
         return self.process.wait(timeout_s)
 
@@ -90,7 +90,7 @@ def processes_of(home: Path) -> list[str]:
     return found
 
 
-def wait_until_gone(home: Path, timeout_s: float = 15) -> None:
+def wait_until_gone(home: Path, timeout_s: float = 45) -> None:
     deadline = time.monotonic() + timeout_s
     while processes_of(home):
         assert time.monotonic() < deadline, processes_of(home)
