@@ -1,6 +1,7 @@
 """A proxy in front of a redis-server, in a process of its own: passes everything on, slowly, or hangs up.
 
-python -m tests.redis_proxy SOCKET ORDERS; ORDERS is a file that says what to do, and is read again and again.
+python -m tests.redis_proxy SOCKET ORDERS; ORDERS is a file that says what to do, and is read again and again. What is
+done stands in a file beside it.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-BLOCK, LOOK_S = 65_536, 0.01
+BLOCK, LOOK_S, TIMEOUT_S = 65_536, 0.01, 20
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,26 @@ class RedisProxy:
     def __init__(self, socket: Path, file: Path, upstream: Path) -> None:
         self.url = f"unix://{socket}?db=0"
         self._file, self.orders = file, Orders(str(upstream))
-        self.order()
+        write(file, self.orders)
 
     def order(self, **changes: object) -> None:
-        """From a moment later on."""
+        """It is so when this returns."""
         self.orders = replace(self.orders, **changes)  # type: ignore[arg-type]
-        self._file.with_suffix(".new").write_text(json.dumps(asdict(self.orders)))
-        self._file.with_suffix(".new").replace(self._file)
-        time.sleep(5 * LOOK_S)
+        write(self._file, self.orders)
+        until = time.monotonic() + TIMEOUT_S
+        while read(self._file.with_suffix(".done")) != self.orders:
+            assert time.monotonic() < until
+            time.sleep(LOOK_S)
+
+
+def write(file: Path, orders: Orders) -> None:
+    new = file.with_name(f"{file.name}.new")
+    new.write_text(json.dumps(asdict(orders)))
+    new.replace(file)
+
+
+def read(file: Path) -> Orders:
+    return Orders(**json.loads(file.read_text()))
 
 
 @contextmanager
@@ -45,8 +58,8 @@ def open_redis_proxy(socket: Path, upstream: Path) -> Iterator[RedisProxy]:
     proxy = RedisProxy(socket, file, upstream)
     process = subprocess.Popen([sys.executable, "-m", "tests.redis_proxy", str(socket), str(file)])
     try:
-        until = time.monotonic() + 20
-        while not socket.exists():
+        until = time.monotonic() + TIMEOUT_S
+        while not file.with_suffix(".done").exists():
             assert time.monotonic() < until
             assert process.poll() is None
             time.sleep(0.02)
@@ -57,7 +70,7 @@ def open_redis_proxy(socket: Path, upstream: Path) -> Iterator[RedisProxy]:
 
 
 async def serve(socket: str, file: Path) -> None:
-    orders = Orders(**json.loads(file.read_text()))
+    orders = read(file)
     connected: set[asyncio.StreamWriter] = set()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -80,12 +93,15 @@ async def serve(socket: str, file: Path) -> None:
         writer.close()
 
     await asyncio.start_unix_server(accept, socket)
+    write(file.with_suffix(".done"), orders)
     while True:
         await asyncio.sleep(LOOK_S)
-        before, orders = orders, Orders(**json.loads(file.read_text()))
+        before, orders = orders, read(file)
         if (before.upstream, before.down) != (orders.upstream, orders.down):
             for writer in connected:
                 writer.close()
+        if before != orders:
+            write(file.with_suffix(".done"), orders)
 
 
 if __name__ == "__main__":

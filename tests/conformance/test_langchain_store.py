@@ -353,7 +353,7 @@ async def test_a_store_that_hangs_or_fails_is_unavailable_in_time(
     plain: LangChainVectorStore, principal: Principal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await put(plain, "a.md", 3, principal)
-    plain.index._timeout_s = 0.2
+    plain.index._timeout_s = 1
     go_on = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -362,8 +362,8 @@ async def test_a_store_that_hangs_or_fails_is_unavailable_in_time(
 
     with monkeypatch.context() as patch:
         patch.setattr(plain.index, "_search", hang)
-        async with asyncio.timeout(5):
-            with pytest.raises(StoreUnavailable, match=r"no answer within 0\.2 s"):
+        async with asyncio.timeout(8):
+            with pytest.raises(StoreUnavailable, match=r"no answer within 1 s"):
                 await plain.search(question(), principal=principal)
             assert await plain.search(question(mode="lexical"), principal=principal)
     go_on.set()

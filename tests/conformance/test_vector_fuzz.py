@@ -17,7 +17,7 @@ from ragents.rag.store import SearchQuery, VectorStore
 from ragents.rag.types import Chunk, Document
 from tests.stores import LANGCHAIN, open_backend
 
-LIMIT_S = 2.0
+LIMIT_S = 20.0
 OWNER = Principal(tenant=f"fuzz {uuid.uuid4()}")
 FUZZ = settings(max_examples=80)
 NASTY = [

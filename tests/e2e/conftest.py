@@ -10,7 +10,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.processes import free_port, wait_for, wait_until_ready
+from tests.ports import free_port
+from tests.processes import wait_for, wait_until_ready
 
 ROOT = Path(__file__).parents[2]
 BENTOML = [sys.executable, "-m", "bentoml"]
@@ -57,7 +58,7 @@ class Server:
         body: dict[str, object] = response.json()
         return body
 
-    def stop(self, timeout_s: float = 30) -> int:
+    def stop(self, timeout_s: float = 60) -> int:
         self.process.terminate()
         return self.process.wait(timeout_s)
 
@@ -82,7 +83,7 @@ def processes_of(home: Path) -> list[str]:
     return found
 
 
-def wait_until_gone(home: Path, timeout_s: float = 15) -> None:
+def wait_until_gone(home: Path, timeout_s: float = 45) -> None:
     wait_for(lambda: not processes_of(home), f"nothing runs for {home}", timeout_s)
 
 

@@ -94,7 +94,7 @@ def up(server: Server) -> float:
 
 def wait_until(server: Server, wanted: str) -> str | None:
     """What is said of the cache then; one of the workers is enough."""
-    until = time.monotonic() + 15
+    until = time.monotonic() + 40
     while (told := health(server))[0] != wanted:
         assert time.monotonic() < until, told
         time.sleep(0.05)
@@ -103,7 +103,7 @@ def wait_until(server: Server, wanted: str) -> str | None:
 
 def wait_until_ok(server: Server) -> None:
     """Both workers: health is asked until it has been good several times in a row."""
-    good, until = 0, time.monotonic() + 15
+    good, until = 0, time.monotonic() + 40
     while good < 6:
         assert time.monotonic() < until, health(server)
         good = good + 1 if health(server)[0] == "ok" else 0

@@ -25,7 +25,7 @@ from ragents.embedded import binaries, guardian, lease, open_postgres
 from ragents.errors import StoreUnavailable
 
 PATIENCE_S = 30.0
-GONE_WITHIN_S = 10.0
+GONE_WITHIN_S = 30.0
 USER = """
 import asyncio, sys
 from pathlib import Path

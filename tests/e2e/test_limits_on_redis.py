@@ -72,7 +72,7 @@ def local_share(server: Server) -> float:
 
 def limits_of(server: Server) -> str:
     """What /health says of the limits, once one of the workers has found out."""
-    until = time.monotonic() + 15
+    until = time.monotonic() + 40
     while True:
         wait_until(server, "degraded")
         body = httpx.get(f"{server.url}/health", timeout=20).json()["components"]["limits"]
@@ -84,7 +84,7 @@ def limits_of(server: Server) -> str:
 def check_recovered(server: Server) -> None:
     """Without a restart: both workers count on Redis again."""
     wait_until_ok(server)
-    until = time.monotonic() + 15
+    until = time.monotonic() + 40
     while local_share(server) != 0.0:
         assert ask_all(server, "back")[0] == {200: CLIENTS}
         assert time.monotonic() < until
@@ -105,7 +105,7 @@ def configured(server: RedisServer, **settings: str) -> Iterator[None]:
 
 def test_a_redis_that_is_gone(server: Server, proxy: RedisProxy) -> None:
     assert ask_all(server, "well")[0] == {200: CLIENTS}
-    assert local_share(server) == 0.0
+    check_recovered(server)  # a busy machine may have kept Redis waiting
     proxy.order(down=True)
     assert ask_all(server, "gone")[0] == {200: CLIENTS}
     assert "1/2 of each limit in this process" in limits_of(server)

@@ -161,7 +161,7 @@ async def libraries_loaded() -> None:
 
 @pytest.mark.parametrize("bomb", BOMBS, ids=lambda bomb: bomb[:30])
 async def test_a_bomb_ends_in_milliseconds(bomb: str) -> None:
-    started = time.process_time()  # of the thread that calculates too, and of nobody else
+    started = time.process_time()  # what others do on the machine meanwhile is not its fault
     try:
         value = (await calculate(bomb, timeout_s=60)).value
     except InputError:

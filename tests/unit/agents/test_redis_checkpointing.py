@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import random
-import socket
 import time
 import uuid
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from ragents.agents.checkpointing.serializer import strict_serializer
 from ragents.agents.checkpointing.types import CheckpointConfig
 from ragents.errors import BackendUnavailable, ConfigError
 from tests.conformance.test_checkpoint_savers import at, listed, put
+from tests.ports import free_port
 from tests.redis_server import RedisServer
 from tests.savers import KEY, RedisStore
 
@@ -108,14 +108,14 @@ async def test_a_wrong_url_is_a_configuration_error() -> None:
 
 
 async def test_everything_is_gone_after_the_last_use(server: RedisServer) -> None:
-    async with RedisStore(server.url).open(ttl_seconds=0.4) as saver:
+    async with RedisStore(server.url).open(ttl_seconds=60) as saver:
         config = await put(saver, at("t", "space:1"), {"big": "x" * 5000}, run_id="run", parents={"": "root"})
         await saver.aput_writes(config, [("c", 1)], "task")
         client = saver._server.client
-        assert await client.dbsize() == 4
-        await asyncio.sleep(1)
+        left_ms = [await client.pttl(key) for key in await client.keys("*")]
 
-        assert await client.dbsize() == 0
+        assert len(left_ms) == 4
+        assert 0 < min(left_ms) <= max(left_ms) <= 90_000, "Redis takes each of them away"
 
 
 async def test_a_deleted_thread_leaves_nothing(server: RedisServer) -> None:
@@ -186,7 +186,7 @@ async def test_answers_are_not_mixed_up_after_cancelled_calls(redis_url: str) ->
                     found = await saver.aget_tuple(at(f"cancelled-{number}"))
                     assert found.checkpoint["channel_values"] == {"n": number}
 
-        for limit_s in (0.0005, 0.001, 0.002, 0.004, 5):
+        for limit_s in (0.0005, 0.001, 0.002, 0.004, 30):
             await asyncio.gather(*(read(number, limit_s) for number in range(20)))
 
 
@@ -210,7 +210,7 @@ async def test_a_server_that_hangs_is_given_up(server: RedisServer) -> None:
             await saver.aget_tuple(at("t"))
         with pytest.raises(BackendUnavailable):
             await asyncio.gather(*(put(saver, at("t")) for _ in range(30)))
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 8, "not one after the other"
         server.go_on()
 
         assert await saver.aget_tuple(at("t")) is not None
@@ -259,18 +259,8 @@ async def test_one_call_for_each_operation(server: RedisServer) -> None:
         assert await commands() - before == 5
 
 
-def free_port() -> int:
-    """Below the range of outgoing connections, and with room for the cluster's own port, which is 10,000 higher."""
-    for port in random.sample(range(15_000, 22_000), 100):
-        with socket.socket() as one, socket.socket() as other, contextlib.suppress(OSError):
-            one.bind(("127.0.0.1", port))
-            other.bind(("127.0.0.1", port + 10_000))
-            return port
-    raise RuntimeError("no free port")
-
-
 async def test_a_cluster_is_used_like_one_server(home: Path) -> None:
-    port = free_port()
+    port = free_port(and_above=10_000)  # the cluster's own
     directory = home / uuid.uuid4().hex[:8]
     directory.mkdir()
     server = RedisServer(directory, port=str(port), bind="127.0.0.1", cluster_enabled="yes")

@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 from ragents.deployment.encoder_service import Eager, JsonOnly, find_encoder
 from ragents.deployment.serving import ServingConfig
 
-LEARNED_S, AT_ONCE_S = 60.0, 1.0
+LEARNED_S, AT_ONCE_S = 60.0, 10.0
 
 
 async def test_a_lone_question_does_not_wait_for_company_whatever_was_learned() -> None:

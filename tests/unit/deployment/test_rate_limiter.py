@@ -36,10 +36,14 @@ def config(url: str | None = None, **settings: Any) -> RateLimitConfig:
 
 
 @pytest.fixture(params=["memory", "redis"])
-async def limiter(request: pytest.FixtureRequest) -> AsyncIterator[RateLimiter]:
-    """With the documented defaults."""
-    url = request.getfixturevalue("redis_url") if request.param == "redis" else None
-    async with RateLimiter(config(url, redis_timeout_s=5)) as opened:
+def url(request: pytest.FixtureRequest) -> str | None:
+    return str(request.getfixturevalue("redis_url")) if request.param == "redis" else None
+
+
+@pytest.fixture
+async def limiter(url: str | None) -> AsyncIterator[RateLimiter]:
+    """With the documented defaults, but that a request comes back after ten seconds: a slow test sees none of it."""
+    async with RateLimiter(config(url, requests_per_minute=6, redis_timeout_s=5)) as opened:
         yield opened
 
 
@@ -59,7 +63,7 @@ async def test_the_eleventh_check_is_refused_with_the_time_to_wait(limiter: Rate
     assert [(await limiter.check_rate_limit(user_id=user)) for _ in range(10)] == [(True, 0.0)] * 10
     allowed, wait_s = await limiter.check_rate_limit(user_id=user)
     assert not allowed
-    assert 0 < wait_s <= 1
+    assert 0 < wait_s <= 10
 
 
 async def test_with_redis_nothing_is_counted_until_it_is_opened_and_twice_opens_once(redis_url: str, user: str) -> None:
@@ -104,22 +108,23 @@ async def test_a_call_that_cannot_begin_in_time_is_refused_at_once(limiter: Rate
     await burst(limiter, user)
     started = time.monotonic()
     with pytest.raises(RateLimited, match="requests per minute") as refused:
-        await limiter.process_with_rate_limit(user_id=user, func=asyncio.sleep, delay=0, timeout=0.5)
-    assert time.monotonic() - started < 0.4
-    assert 0 < refused.value.retry_after_s <= 1
+        await limiter.process_with_rate_limit(user_id=user, func=asyncio.sleep, delay=0, timeout=2)
+    assert time.monotonic() - started < 1.5
+    assert 2 < refused.value.retry_after_s <= 10
 
 
-async def test_a_call_waits_for_its_turn_and_hands_on_arguments_and_result(limiter: RateLimiter, user: str) -> None:
+async def test_a_call_waits_for_its_turn_and_hands_on_arguments_and_result(url: str | None, user: str) -> None:
     def add(a: int, b: int) -> int:
         return a + b
 
     async def product(a: int, *, b: int) -> int:
         return a * b
 
-    await burst(limiter, user)
-    assert await limiter.process_with_rate_limit(user, product, 6, b=7, priority=Priority.HIGH) == 42
-    assert not (await limiter.check_rate_limit(user))[0]  # what it waited for, it took
-    assert await limiter.process_with_rate_limit("another", add, 1, 2) == 3
+    async with RateLimiter(config(url, requests_per_minute=30, burst_size=1, redis_timeout_s=5)) as limiter:
+        await burst(limiter, user, 1)
+        assert await limiter.process_with_rate_limit(user, product, 6, b=7, priority=Priority.HIGH) == 42
+        assert not (await limiter.check_rate_limit(user))[0]  # what it waited for, it took
+        assert await limiter.process_with_rate_limit("another", add, 1, 2) == 3
 
 
 async def test_a_call_that_takes_too_long_is_ended_and_refunded(limiter: RateLimiter, user: str) -> None:
@@ -169,14 +174,14 @@ async def test_one_who_gives_up_does_not_hold_up_the_others(user: str) -> None:
         second = asyncio.create_task(limiter.process_with_rate_limit(user, asyncio.sleep, 0, "done", priority="LOW"))
         await asyncio.sleep(0)
         first.cancel()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(20):
             assert await second == "done"
 
 
 async def test_requests_leave_the_queue_by_priority(limiter: RateLimiter) -> None:
     for n, priority in enumerate((Priority.LOW, Priority.NORMAL, Priority.CRITICAL, "HIGH", Priority.CRITICAL)):
         await limiter.enqueue_request(f"user {n}", {"n": n}, priority)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         left = [await limiter.dequeue_request() for _ in range(5)]
     assert left == [
         ("user 2", {"n": 2}, Priority.CRITICAL),
@@ -396,7 +401,7 @@ async def test_without_redis_each_process_gives_its_share_and_says_so(own_redis:
         assert await burst(limiter, user) == 2  # 10 // 4
         assert (limiter.backend, limiter.degraded) == ("local share: 1/4 of each limit in this process", True)
         own_redis.start()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while limiter.degraded:
                 await limiter.check_rate_limit("somebody else")
                 await asyncio.sleep(0.02)
@@ -426,9 +431,10 @@ async def test_a_redis_that_hangs_costs_each_request_50_ms_at_most(own_redis: Re
         # One in each retry_s waits for 50 ms, the others not at all; a busy machine adds to some.
         assert statistics.median(waits) < 0.02
         assert sum(waits) < 100 * 0.05
-        await asyncio.sleep(0.25)
-        await limiter.check_rate_limit(user)
-        assert not limiter.degraded
+        async with asyncio.timeout(20):
+            while limiter.degraded:
+                await asyncio.sleep(0.05)
+                await limiter.check_rate_limit(user)
 
 
 async def test_the_buckets_survive_a_restart_of_a_redis_with_aof(own_redis: RedisServer, user: str) -> None:
@@ -489,11 +495,11 @@ async def test_a_burst_does_not_take_its_own_lag_for_redis_s(own_redis: RedisSer
 
     async def busy() -> None:
         while not over:
-            time.sleep(0.06)  # noqa: ASYNC251  # what is meant
+            time.sleep(0.3)  # noqa: ASYNC251  # what is meant
             await asyncio.sleep(0)
 
     async with RateLimiter(
-        config(own_redis.url, burst_size=10, requests_per_minute=1, redis_timeout_s=0.05)
+        config(own_redis.url, burst_size=10, requests_per_minute=1, redis_timeout_s=0.25)
     ) as limiter:
         other = asyncio.create_task(busy())
         found = await asyncio.gather(*(limiter.check_rate_limit(user) for _ in range(30)))

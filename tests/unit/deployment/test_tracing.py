@@ -309,7 +309,7 @@ async def test_a_destination_that_hangs_slows_nothing_and_what_it_misses_is_coun
         for n in range(10):
             await traced.ask(f"Question {n}?")
         closing = time.monotonic()
-    assert time.monotonic() - closing < CLOSE_S + 3
+    assert time.monotonic() - closing < CLOSE_S + 10
     lost = {reason: dropped("otlp", reason) - count for reason, count in before.items()}
     assert 0 < lost["queue_full"] < 10  # whole questions, not begun
     assert lost["closed"] >= 20

@@ -30,7 +30,7 @@ def server(folder: Path, home: Path) -> Iterator[EncoderServer]:
 
 @pytest.fixture
 async def embedder(server: EncoderServer, folder: Path) -> AsyncIterator[RemoteEmbedder]:
-    service = EncoderService(server.url, timeout_s=0.5)
+    service = EncoderService(server.url, timeout_s=2)
     async with open_embedder(EmbeddingConfig(), model=str(folder), service=service) as opened:
         assert isinstance(opened, RemoteEmbedder)
         server.requests.clear()

@@ -1,7 +1,7 @@
 """A run takes what it can, skips what it has, names the rest, and leaves whole documents only."""
 
 import asyncio
-import time
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -206,18 +206,19 @@ async def test_a_bad_line_of_jsonl_is_named_and_the_others_are_stored(store: Mem
 async def test_a_document_that_takes_too_long_is_named_and_the_run_goes_on(
     store: MemoryVectorStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = loading.load
+    real, ended = loading.load, threading.Event()
 
     def slow(path: Path, **options: object) -> object:
         if path.name == "a.md":
-            time.sleep(1)
+            ended.wait(60)
         return real(path, **options)  # type: ignore[arg-type]
 
     def lazily(path: Path, **options: object) -> object:
         yield from slow(path, **options)  # type: ignore[misc]
 
     monkeypatch.setattr(loading, "load", lazily)
-    report = await run(folder, store=store, limits=LoadLimits(timeout_s=0.3))
+    report = await run(folder, store=store, limits=LoadLimits(timeout_s=2))
+    ended.set()
     assert ("handbook/a.md", "unreadable") in [(f.uri, f.reason) for f in report.failures]
     assert report.created == 1
 

@@ -53,7 +53,7 @@ async def test_a_thread_that_hangs_is_left_behind_and_ends_when_it_comes_back(wo
         back.wait()
 
     with pytest.raises(TimeoutError):
-        await worker.run(hang, timeout_s=0.05)
+        await worker.run(hang, timeout_s=0.5)
     assert await worker.run(threading.get_ident, timeout_s=5) != threads[0].ident
     assert threads[0].daemon
     back.set()

@@ -25,7 +25,7 @@ def read_along(request: pytest.FixtureRequest) -> Iterator[bool]:
 
 
 def client(*mocks: MockLLM, kinds: list[str] | None = None, **settings: Any) -> LLMClient:
-    times = {"first_token_timeout_s": 0.3, "timeout_s": 1.0, **settings}
+    times = {"first_token_timeout_s": 1.2, "timeout_s": 3.0, **settings}
     config = ModelConfig(provider="openai", model_name="mock", base_urls=[each.url for each in mocks], **times)
     told: Any = kinds.append if kinds is not None else None
     return LLMClient(config, on_failure=told)
@@ -108,7 +108,7 @@ async def test_a_server_that_asks_for_too_long_is_left_to_the_fallback(mock: Moc
 
 async def test_an_endpoint_that_keeps_failing_is_left_alone_and_tried_again_later(mock: MockLLM) -> None:
     mock.play(Step(fault="500"))
-    failing = client(mock, max_retries=0, breaker_failures=2, breaker_reset_s=0.2)
+    failing = client(mock, max_retries=0, breaker_failures=2, breaker_reset_s=30)
     for _ in range(2):
         with pytest.raises(ModelUnavailable, match="status 500"):
             await failing.generate(ASK)

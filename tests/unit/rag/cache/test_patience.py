@@ -34,46 +34,46 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 async def test_a_silent_redis_costs_a_request_its_patience_and_no_more(silent: str) -> None:
-    cache = get_cache(CacheConfig.model_validate({"backend": "redis", "redis_url": silent}))
+    cache = get_cache(CacheConfig.model_validate({"backend": "redis", "redis_url": silent, "timeout_s": 1}))
     began = time.monotonic()
     with patient_for(0.05):
         for n in range(20):
             assert await cache.get_answer(str(n), scope=CacheScope()) is None
             await cache.cache_answer(str(n), RAGResponse(str(n)), scope=CacheScope())
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 1.5, "not a second for each of forty"
     await cache.close()
 
 
 async def test_the_tasks_of_a_request_share_its_patience(silent: str) -> None:
-    cache = get_cache(CacheConfig.model_validate({"backend": "redis", "redis_url": silent, "timeout_s": 0.2}))
+    cache = get_cache(CacheConfig.model_validate({"backend": "redis", "redis_url": silent, "timeout_s": 0.6}))
     began = time.monotonic()
-    with patient_for(0.2):
+    with patient_for(0.6):
         for _ in range(3):
             await asyncio.gather(*(cache.get_answer(str(n), scope=CacheScope()) for n in range(5)))
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 1.1, "not twice"
     await cache.close()
 
 
 async def test_a_question_that_found_redis_silent_does_not_wait_for_it_again_to_be_answered_alone(silent: str) -> None:
-    cache = get_cache(CacheConfig.model_validate({"backend": "redis", "redis_url": silent, "timeout_s": 0.25}))
+    cache = get_cache(CacheConfig.model_validate({"backend": "redis", "redis_url": silent, "timeout_s": 1}))
     began = time.monotonic()
-    with patient_for(0.25):
+    with patient_for(1):
         assert await cache.get_answer("q", scope=CacheScope()) is None
         async with cache.alone("q", scope=CacheScope(), wait_s=5) as flight:
             assert flight.first
             await cache.cache_answer("q", RAGResponse("q"), scope=CacheScope())
-    assert time.monotonic() - began < 0.45
+    assert time.monotonic() - began < 1.9, "not twice"
     await cache.close()
 
 
 async def test_a_redis_that_falls_silent_meanwhile_is_waited_for_once(silent: str) -> None:
     """The first that waits is the taking of the name; nobody waits for its giving back."""
-    cache = get_cache(CacheConfig.model_validate({"backend": "redis", "redis_url": silent, "timeout_s": 0.25}))
+    cache = get_cache(CacheConfig.model_validate({"backend": "redis", "redis_url": silent, "timeout_s": 1}))
     began = time.monotonic()
-    with patient_for(0.25):
+    with patient_for(1):
         async with cache.alone("q", scope=CacheScope(), wait_s=5) as flight:
             assert flight.first
-    assert time.monotonic() - began < 0.45
+    assert time.monotonic() - began < 1.9, "not twice"
     await cache.close()
 
 
