@@ -62,7 +62,7 @@ def placing(documents: list[Document]) -> Iterator[str]:
         for spread in pod.get("topologySpreadConstraints", []):
             if spread.get("nodeTaintsPolicy") != "Honor":
                 yield (
-                    f"{name_of(each)}: nodes that take none of its pods count as empty ones in {spread['topologyKey']}; "
+                    f"{name_of(each)}: nodes that take none of its pods are empty ones of {spread['topologyKey']}; "
                     f"with DoNotSchedule no other may have more than maxSkew"
                 )
         own = any(container["image"].startswith("ragents:") for container in containers(each))
