@@ -9,10 +9,22 @@ import pytest
 from ragents.config import load_settings
 from ragents.deployment.config import ServiceConfig
 from ragents.errors import ConfigError
+from ragents.planning import sizing
 from tests.k8s.broken import BROKEN, hpa, main, pod
 from tests.k8s.checks import CHECKS, problems
 from tests.k8s.checks.service import settings_of
-from tests.k8s.manifests import K8S, OVERLAYS, ROOT, Document, containers, example_secrets, kustomize, load, named
+from tests.k8s.manifests import (
+    K8S,
+    OVERLAYS,
+    ROOT,
+    Document,
+    containers,
+    example_secrets,
+    kustomize,
+    load,
+    named,
+    quantity,
+)
 
 APPLIED: dict[str, Callable[[], list[Document]]] = {
     "kubectl apply -f redis.yaml -f deployment.yaml": lambda: load("redis.yaml", "deployment.yaml"),
@@ -61,6 +73,21 @@ def test_the_overlays_differ_in_what_they_promise() -> None:
     for documents in (production, gpu):  # the owner's DSN is the Job's alone
         assert "initContainers" not in pod(documents)["spec"]
         assert named(documents, "Job", "ragents-migrate")
+
+
+def test_the_planner_reckons_with_the_pods_that_are_deployed() -> None:
+    production = kustomize(K8S / "overlays" / "production")
+    requests = main(production)["resources"]["requests"]
+    update = named(production, "Deployment", "ragents")["spec"]["strategy"]["rollingUpdate"]
+
+    assert (sizing.MOST_PODS, sizing.SURGE) == (hpa(production)["maxReplicas"], update["maxSurge"])
+    assert (sizing.REPLICAS["cluster"], sizing.WORKERS["cluster"]) == (
+        hpa(production)["minReplicas"],
+        settings_of(production).serving.workers,
+    )
+    assert (sizing.POD_CORES, sizing.POD_GB) == pytest.approx(
+        (quantity(requests["cpu"]), quantity(requests["memory"]) / 1e9), abs=0.01
+    )
 
 
 def test_the_passwords_of_the_example_agree_with_each_other() -> None:
