@@ -68,6 +68,7 @@ BROKEN: list[tuple[str, str, Callable[[list[Document]], object]]] = [
     ("scaling", "a share of no request", lambda d: main(d)["resources"]["requests"].pop("cpu")),
     ("scaling", "a metric that nobody makes", lambda d: hpa(d)["metrics"][0]["pods"]["metric"].update(name="requests")),
     ("scaling", "a budget that lets no node be drained", lambda d: named(d, "PodDisruptionBudget", "ragents-pdb")["spec"].update(minAvailable=3)),
+    ("scaling", "pods that are not ready keep their nodes", lambda d: named(d, "PodDisruptionBudget", "ragents-pdb")["spec"].pop("unhealthyPodEvictionPolicy")),
     ("references", "a secret that is not there", lambda d: variable(d, "RAGENTS_STORE__DSN")["valueFrom"]["secretKeyRef"].update(name="x")),
     ("references", "a key that is not there", lambda d: variable(d, "RAGENTS_STORE__DSN")["valueFrom"]["secretKeyRef"].update(key="DSN")),
     ("references", "a ConfigMap's key that is not there", lambda d: named(d, "ConfigMap", "postgres-config")["data"].pop("backup.sh")),
