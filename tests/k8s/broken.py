@@ -94,6 +94,8 @@ BROKEN: list[tuple[str, str, Callable[[list[Document]], object]]] = [
     ("rights", "a volume without a bound", lambda d: pod(d)["spec"]["volumes"][1]["emptyDir"].pop("sizeLimit")),
     ("placing", "nodes that take no pod of ours", lambda d: pod(d)["spec"]["topologySpreadConstraints"][0].pop("nodeTaintsPolicy")),
     ("placing", "another account than the one that pulls", lambda d: pod(d, "Job", "ragents-migrate")["spec"].pop("serviceAccountName")),
+    ("names", "the usual time for names", lambda d: pod(d)["spec"].pop("dnsConfig")),
+    ("names", "as many tries as the usual time takes", lambda d: pod(d)["spec"]["dnsConfig"]["options"][1].update(value="5")),
     ("images", "latest", lambda d: main(d).update(image="ragents:latest")),
     ("images", "no tag", lambda d: main(d, "Deployment", "redis-cache").update(image="redis")),
     ("images", "a moving tag", lambda d: main(d, "StatefulSet", "postgres").update(image="pgvector/pgvector:pg17")),

@@ -70,6 +70,16 @@ def placing(documents: list[Document]) -> Iterator[str]:
             yield f"{name_of(each)}: imagePullSecrets of the account ragents do not reach it"
 
 
+def names(documents: list[Document]) -> Iterator[str]:
+    """A name that nobody answers is given up before a request is: resolv.conf's own 5 s, twice, are too long."""
+    patience = settings_of(documents).store.acquire_timeout_s
+    for each in [one for one in of_kind(documents, "Deployment") if one["metadata"]["name"] == "ragents"]:
+        given = each["spec"]["template"]["spec"].get("dnsConfig", {}).get("options", [])
+        options = {"timeout": 5.0, "attempts": 2.0} | {one["name"]: float(one["value"]) for one in given}
+        if (seconds := options["timeout"] * options["attempts"]) >= patience:
+            yield f"{name_of(each)}: a name is looked up for {seconds:g} s, and a request waits {patience:g} s for Postgres"
+
+
 def images(documents: list[Document]) -> Iterator[str]:
     for each in of_kind(documents, *WORKLOADS):
         for container in containers(each):
