@@ -77,7 +77,7 @@ def names(documents: list[Document]) -> Iterator[str]:
         given = each["spec"]["template"]["spec"].get("dnsConfig", {}).get("options", [])
         options = {"timeout": 5.0, "attempts": 2.0} | {one["name"]: float(one["value"]) for one in given}
         if (seconds := options["timeout"] * options["attempts"]) >= patience:
-            yield f"{name_of(each)}: a name is looked up for {seconds:g} s, and a request waits {patience:g} s for Postgres"
+            yield f"{name_of(each)}: looks a name up for {seconds:g} s; a request waits {patience:g} s for Postgres"
 
 
 def images(documents: list[Document]) -> Iterator[str]:
