@@ -31,7 +31,7 @@ def dashboard(board: Dashboard) -> dict[str, Any]:
         "refresh": "30s",
         "time": {"from": "now-6h", "to": "now"},
         "annotations": {"list": [alerts()]},
-        "links": [{"type": "dashboards", "title": "RAGents", "tags": ["ragents"], "asDropdown": True}],
+        "links": [link()],
         "templating": {"list": [datasource()]},
         "panels": [panel(number, each) for number, each in enumerate(board.panels)],
     }
@@ -46,6 +46,12 @@ def datasource() -> dict[str, Any]:
         "current": {"text": "Prometheus", "value": "prometheus"},
         "hide": 0,
     }
+
+
+def link() -> dict[str, Any]:
+    """To the other dashboards, with the time and the datasource that are looked at."""
+    kept = {"includeVars": True, "keepTime": True, "targetBlank": False, "asDropdown": True}
+    return {"type": "dashboards", "title": "RAGents", "tags": ["ragents"], "icon": "", "tooltip": "", "url": "", **kept}
 
 
 def alerts() -> dict[str, Any]:

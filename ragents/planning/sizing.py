@@ -13,6 +13,10 @@ REPLICAS = {"local": 1, "one machine": 2, "cluster": 3}
 """At least: two outlive a restart of one, three are the HPA's minimum (k8s/deployment.yaml)."""
 WORKERS = {"local": 1, "one machine": 1, "cluster": 2}
 """Of one replica, as deploy/compose.yaml and k8s/deployment.yaml have them."""
+MOST_PODS, SURGE = 20, 1
+"""maxReplicas and maxSurge of k8s/deployment.yaml: so many servers hold connections at once."""
+POD_CORES, POD_GB = 2, 4.3
+"""What a pod of k8s/deployment.yaml requests (4 GiB)."""
 REST_CORES, REST_GB = 1.0, 4.0
 """Redis, the proxy, Prometheus, Grafana: what deploy/compose.yaml runs besides."""
 QUEUE_TRIGGER, GPU_TRIGGER = 10, 80
@@ -27,14 +31,7 @@ def plan(workload: Workload, assumptions: Mapping[str, Assumption]) -> Plan:
     shape = _shape(sheet, workload, workers, postgres)
     replicas = _service(sheet, shape, workers)
     per_replica = WORKERS[shape]
-    pool = sheet["pool_size"]
-    sheet.put(
-        "postgres",
-        "connections",
-        ceil(replicas * per_replica * pool) + 20,
-        "",
-        f"{replicas} replicas x {per_replica} workers x {pool:g} + 20 for everything else",
-    )
+    _connections(sheet, shape, replicas)
     redis_gb = size_redis(sheet, workload, answered) if shape != "local" else _no_redis(sheet)
     gpus = _model(sheet, workload, answered)
     cost = price(
@@ -49,7 +46,7 @@ def plan(workload: Workload, assumptions: Mapping[str, Assumption]) -> Plan:
     return Plan(
         shape=shape,
         lines=sorted(sheet.lines, key=lambda line: sections.index(line.section)),
-        advice=_advice(shape, workload, postgres),
+        advice=_advice(shape, workload, postgres, replicas),
         unpriced=cost.unpriced,
         monthly_cost=cost.monthly,
         cost_per_question=cost.per_question,
@@ -142,6 +139,20 @@ def _service(sheet: Sheet, shape: Shape, workers: int) -> int:
     return replicas
 
 
+def _connections(sheet: Sheet, shape: Shape, replicas: int) -> None:
+    """At most: in a cluster the autoscaler, not this plan, says how many pods there are."""
+    each, pool = WORKERS[shape], sheet["pool_size"]
+    most = max(replicas, MOST_PODS) + SURGE if shape == "cluster" else replicas
+    what = f"{most} pods (the HPA's most, and one of a roll-out)" if shape == "cluster" else f"{replicas} replicas"
+    sheet.put(
+        "postgres",
+        "connections",
+        ceil(most * each * pool) + 20,
+        "",
+        f"{what} x {each} workers x {pool:g} + 20 for everything else",
+    )
+
+
 def _no_redis(sheet: Sheet) -> float:
     sheet.say("redis", "cache and limits", "in the process", "one worker shares with nobody")
     return 0.0
@@ -167,13 +178,18 @@ def _model(sheet: Sheet, workload: Workload, answered: float) -> int:
     )
 
 
-def _advice(shape: Shape, workload: Workload, postgres: Postgres) -> list[str]:
+def _advice(shape: Shape, workload: Workload, postgres: Postgres, replicas: int) -> list[str]:
     place = {
         "local": "ragents serve, with the embedded Postgres",
         "one machine": "deploy/compose.yaml",
         "cluster": "k8s/, or managed services: docs/scaling.md",
     }
     advice = [f"{shape}: {place[shape]}"]
+    if shape == "cluster":
+        advice.append(
+            f"nodes: a pod of k8s/ requests {POD_CORES} cores and {POD_GB:g} GB whatever it uses, so {replicas} take "
+            f"{replicas * POD_CORES} and {replicas * POD_GB:.3g}"
+        )
     if workload.model == "gpu":
         advice.append(
             f"another GPU when vLLM's queue (vllm:num_requests_waiting) stays above {QUEUE_TRIGGER} "

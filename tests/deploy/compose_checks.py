@@ -16,6 +16,8 @@ SETTINGS = Path(__file__).parents[2] / "configuration.yaml"
 """As in the image."""
 LEAST_CORES = 2
 """Of a machine that the file is for; a limit above what there is is an error to Docker."""
+LONGEST_LOOKUP_S = 1
+"""Of a name that nobody answers. With 10 s (resolv.conf's own) no question was answered while both Redis were away."""
 TOLD_TWICE = {"pids_limit": "pids", "mem_limit": "memory", "cpus": "cpus"}
 """A service's own word for a limit, and that of deploy.resources.limits: Compose 2 and later want them equal."""
 
@@ -57,7 +59,7 @@ def find_problems(document: Mapping[str, Any], folder: Path) -> list[str]:
     """Problems of an interpolated Compose file that lies in `folder`."""
     services = document["services"]
     found = [problem for name, service in services.items() for problem in _of_service(name, service, document, folder)]
-    return [*found, *_of_redis(services), *_of_shutdown(services)]
+    return [*found, *_of_redis(services), *_of_names(services["ragents"]), *_of_shutdown(services)]
 
 
 def _of_service(name: str, service: Mapping[str, Any], document: Mapping[str, Any], folder: Path) -> Iterator[str]:
@@ -125,6 +127,12 @@ def _of_redis(services: Mapping[str, Any]) -> Iterator[str]:
         yield "redis-cache: does not evict, or writes to the disk"
     if "--maxmemory-policy noeviction" not in state or "--appendonly yes" not in state:
         yield "redis-state: evicts, or forgets at a restart"
+
+
+def _of_names(service: Mapping[str, Any]) -> Iterator[str]:
+    given = dict(option.split(":") for option in service.get("dns_opt", []))
+    if float(given.get("timeout", 5)) * float(given.get("attempts", 2)) > LONGEST_LOOKUP_S:
+        yield "ragents: looks so long for the name of a Redis that has stopped that Postgres is not found either"
 
 
 def _of_shutdown(services: Mapping[str, Any]) -> Iterator[str]:

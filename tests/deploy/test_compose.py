@@ -96,6 +96,7 @@ BREAKS: dict[str, tuple[Break, str]] = {
     "capabilities": (lambda s: s["ragents"].update(cap_add=["NET_ADMIN"]), "keeps capabilities"),
     "privileges": (lambda s: s["ragents"].update(security_opt=[]), "may gain privileges"),
     "memory": (lambda s: s["vllm"]["deploy"]["resources"].update(limits={"cpus": "1"}), "no limit"),
+    "slow names": (lambda s: s["ragents"].pop("dns_opt"), "Postgres is not found"),
     "a larger machine": (lambda s: s["postgres"]["deploy"]["resources"]["limits"].update(cpus="4"), "nothing starts"),
     "processes": (lambda s: s["redis-cache"]["deploy"]["resources"]["limits"].pop("pids"), "any number of processes"),
     "a limit told twice": (lambda s: s["grafana"].update(pids_limit=256), "refuses the whole file"),

@@ -9,10 +9,22 @@ import pytest
 from ragents.config import load_settings
 from ragents.deployment.config import ServiceConfig
 from ragents.errors import ConfigError
+from ragents.planning import sizing
 from tests.k8s.broken import BROKEN, hpa, main, pod
 from tests.k8s.checks import CHECKS, problems
 from tests.k8s.checks.service import settings_of
-from tests.k8s.manifests import K8S, OVERLAYS, ROOT, Document, containers, example_secrets, kustomize, load, named
+from tests.k8s.manifests import (
+    K8S,
+    OVERLAYS,
+    ROOT,
+    Document,
+    containers,
+    example_secrets,
+    kustomize,
+    load,
+    named,
+    quantity,
+)
 
 APPLIED: dict[str, Callable[[], list[Document]]] = {
     "kubectl apply -f redis.yaml -f deployment.yaml": lambda: load("redis.yaml", "deployment.yaml"),
@@ -61,6 +73,19 @@ def test_the_overlays_differ_in_what_they_promise() -> None:
     for documents in (production, gpu):  # the owner's DSN is the Job's alone
         assert "initContainers" not in pod(documents)["spec"]
         assert named(documents, "Job", "ragents-migrate")
+
+
+def test_the_planner_reckons_with_the_pods_that_are_deployed() -> None:
+    production = kustomize(K8S / "overlays" / "production")
+    requests = main(production)["resources"]["requests"]
+    update = named(production, "Deployment", "ragents")["spec"]["strategy"]["rollingUpdate"]
+
+    assert hpa(production)["maxReplicas"] == sizing.MOST_PODS
+    assert hpa(production)["minReplicas"] == sizing.REPLICAS["cluster"]
+    assert update["maxSurge"] == sizing.SURGE
+    assert settings_of(production).serving.workers == sizing.WORKERS["cluster"]
+    assert quantity(requests["cpu"]) == sizing.POD_CORES
+    assert quantity(requests["memory"]) / 1e9 == pytest.approx(sizing.POD_GB, abs=0.01)
 
 
 def test_the_passwords_of_the_example_agree_with_each_other() -> None:

@@ -18,6 +18,7 @@ CHECKS: dict[str, Callable[[list[Document]], Iterable[str]]] = {
         network.network,
         pods.rights,
         pods.placing,
+        pods.names,
         pods.images,
         pods.probes,
         pods.ending,

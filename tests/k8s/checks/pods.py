@@ -62,12 +62,22 @@ def placing(documents: list[Document]) -> Iterator[str]:
         for spread in pod.get("topologySpreadConstraints", []):
             if spread.get("nodeTaintsPolicy") != "Honor":
                 yield (
-                    f"{name_of(each)}: nodes that take none of its pods count as empty in {spread['topologyKey']}; "
+                    f"{name_of(each)}: nodes that take none of its pods are empty ones of {spread['topologyKey']}; "
                     f"with DoNotSchedule no other may have more than maxSkew"
                 )
         own = any(container["image"].startswith("ragents:") for container in containers(each))
         if own and pod.get("serviceAccountName") != "ragents":
             yield f"{name_of(each)}: imagePullSecrets of the account ragents do not reach it"
+
+
+def names(documents: list[Document]) -> Iterator[str]:
+    """A name that nobody answers is given up before a request is: resolv.conf's own 5 s, twice, are too long."""
+    patience = settings_of(documents).store.acquire_timeout_s
+    for each in [one for one in of_kind(documents, "Deployment") if one["metadata"]["name"] == "ragents"]:
+        given = each["spec"]["template"]["spec"].get("dnsConfig", {}).get("options", [])
+        options = {"timeout": 5.0, "attempts": 2.0} | {one["name"]: float(one["value"]) for one in given}
+        if (seconds := options["timeout"] * options["attempts"]) >= patience:
+            yield f"{name_of(each)}: looks a name up for {seconds:g} s; a request waits {patience:g} s for Postgres"
 
 
 def images(documents: list[Document]) -> Iterator[str]:

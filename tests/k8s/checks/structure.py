@@ -145,6 +145,8 @@ def scaling(documents: list[Document]) -> Iterator[str]:
         if name_of(each) not in scaled and "replicas" not in each["spec"]:
             yield f"{name_of(each)} has neither replicas nor an HPA"
     for each in of_kind(documents, "PodDisruptionBudget"):
+        if each["spec"].get("unhealthyPodEvictionPolicy") != "AlwaysAllow":
+            yield f"{name_of(each)}: with pods that never get ready no node could ever be drained"
         for workload in workloads_selected(documents, each["spec"]["selector"]):
             spec = scaled.get(name_of(workload))
             fewest = spec["minReplicas"] if spec else workload["spec"].get("replicas", 1)
