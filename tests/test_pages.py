@@ -1,9 +1,11 @@
-"""The pages lead to each other: no link into nothing, no page that nobody finds."""
+"""The pages lead to each other and leave nothing out: links into nothing; pages, routes and errors not told."""
 
 import re
 from pathlib import Path
 
 import pytest
+
+from ragents.deployment.http import STATUS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -43,3 +45,16 @@ def test_each_page_can_be_found_from_the_readme() -> None:
             found.add(page)
             coming += [file for file, _ in links(page) if file.suffix == ".md" and file.exists()]
     assert [page for page in PAGES if page not in found] == []
+
+
+def test_each_route_is_told() -> None:
+    code = "".join((ROOT / "ragents/deployment" / file).read_text() for file in ("routes.py", "bentoml_service.py"))
+    paths = {re.sub(r"{\w+}", "{}", path) for path in re.findall(r"(?:Route\(|route=)\"(/[^\"]+)\"", code)}
+    told = re.sub(r"{[\w-]+}", "{}", words(ROOT / "docs/http.md"))
+    assert len(paths) > 15
+    assert {path for path in paths if path not in told} == set()
+
+
+def test_each_error_of_http_is_told() -> None:
+    codes = {each.code for kind, _ in STATUS for each in (kind, *kind.__subclasses__())}
+    assert {code for code in codes if f"`{code}`" not in words(ROOT / "docs/http.md")} == set()
