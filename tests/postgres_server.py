@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from ragents.embedded.binaries import ENVIRONMENT, choose_account, demotion, install_for
-from tests.processes import free_port
+from tests.ports import free_port
 
 TIMEOUT_S = 120
 

@@ -10,7 +10,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.processes import free_port, wait_for, wait_until_ready
+from tests.ports import free_port
+from tests.processes import wait_for, wait_until_ready
 
 ROOT = Path(__file__).parents[2]
 BENTOML = [sys.executable, "-m", "bentoml"]

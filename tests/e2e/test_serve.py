@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 
 from tests.e2e.conftest import BENTOML, ROOT, Server, StartServer, environment, wait_until_gone
-from tests.processes import free_port
+from tests.ports import free_port
 
 QUESTION = "Where does adaptive batching sit and why?"
 

