@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ragents.cli.main import cli
-from tests.ports import free_port
+from tests.e2e.conftest import free_port
 
 
 class Became(Exception):
