@@ -27,7 +27,8 @@ from ragents.config.rag_config import DEFAULT_EMBEDDING_MODEL
 from ragents.embeddings import Embedder, EmbeddingConfig, EncodedBatch, EncoderService, open_embedder
 from ragents.embeddings.local import LocalEmbedder, Tokenized, split_into_batches
 from ragents.embeddings.onnx import OnnxEncoder
-from tests.processes import free_port, wait_until_ready
+from tests.ports import free_port
+from tests.processes import wait_until_ready
 
 ROUNDS = 3
 CLIENTS = (1, 8, 64)

@@ -34,7 +34,7 @@ from ragents.embeddings import EmbeddingConfig, open_embedder
 from ragents.postgres import open_connections
 from ragents.rag.store import open_store
 from ragents.rag.store.types import StoreConfig
-from tests.processes import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[1]
 HAPROXY_CFG = ROOT / "deploy" / "replicas" / "haproxy.cfg"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 STARTED = time.perf_counter()
-BATCH_TOKENS, TORCH_BATCH, SERVER_BATCH = 500, 8, 32
+BATCH_TOKENS, TORCH_BATCH = 500, 8
 Work = Callable[[Sequence[str]], Any]
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 import psutil
 
-from tests.processes import end, free_port, wait_until_ready
+from tests.ports import free_port
+from tests.processes import end, wait_until_ready
 
 REQUEST_TEXTS = 32
 START_TIMEOUT_S = 120

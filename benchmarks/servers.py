@@ -14,7 +14,8 @@ import redis.asyncio
 
 from benchmarks.processes import cpu_ms
 from benchmarks.start import START_TIMEOUT_S
-from tests.processes import free_port, wait_until_ready
+from tests.ports import free_port
+from tests.processes import wait_until_ready
 
 ROOT = Path(__file__).parents[1]
 BENTOML = [sys.executable, "-m", "bentoml", "serve"]

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.processes import free_port, wait_until_ready
+from tests.ports import free_port
+from tests.processes import wait_until_ready
 
 ROUNDS = 3
 START_TIMEOUT_S = 120

@@ -25,7 +25,8 @@ import psutil
 import yaml
 
 from benchmarks.processes import cpu_ms
-from tests.processes import end, free_port
+from tests.ports import free_port
+from tests.processes import end
 
 QUESTIONS = int(os.environ.get("BENCH_QUESTIONS", "10000"))
 BLOCK, CLIENTS, WARM = 250, 4, 500

@@ -114,9 +114,9 @@ class PermissionDenied(RAGentsError):
 
 
 class Overloaded(RAGentsError):
-    code = "overloaded"
-
     """`reason` is one of few words, for metrics."""
+
+    code = "overloaded"
 
     def __init__(self, message: str, *, retry_after_s: float = 1.0, reason: str = "overloaded") -> None:
         super().__init__(message)

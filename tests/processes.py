@@ -1,18 +1,11 @@
-"""For tests and benchmarks of processes: a port of its own, a wait for what no event tells, an end that is one."""
+"""For tests and benchmarks of processes: a wait for what no event tells, an end that is one."""
 
-import socket
 import subprocess
 import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(holds: Callable[[], object], what: str, timeout_s: float, *, every_s: float = 0.05) -> None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ragents.deployment.http import current_request, parse_value
+from ragents.deployment.http import current_request
+from ragents.deployment.parsing import parse_value
 from ragents.deployment.rate_limiting.types import Priority
 from ragents.deployment.runs import Event
 from ragents.deployment.schemas import Name, QueryRequest, QueryResponse, ThreadId

@@ -6,12 +6,12 @@ import math
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from ragents import errors
@@ -21,7 +21,6 @@ from ragents.errors import RAGentsError
 from ragents.principal import Principal
 
 log = logging.getLogger(__name__)
-M = TypeVar("M", bound=BaseModel)
 
 
 class PayloadTooLarge(RAGentsError):
@@ -64,7 +63,6 @@ OPENAI_TYPES = {
     429: "rate_limit_error",
 }
 
-UNION_TAGS = frozenset({"str", "int", "float", "bool"})
 REQUEST_ID = re.compile(r"^[\x21-\x7e]{1,128}$")
 
 
@@ -118,7 +116,7 @@ def idempotency_key_from(header: str | None) -> str | None:
     if header is None or REQUEST_ID.match(header):
         return header
     raise errors.InputError(
-        f"Idempotency-Key = {_shown(header)}: expected 1 to 128 printable ASCII characters without spaces",
+        f"Idempotency-Key = {shown(header)}: expected 1 to 128 printable ASCII characters without spaces",
         field="Idempotency-Key",
     )
 
@@ -201,64 +199,7 @@ def error_value(status: int, code: str, message: str, request_id: str, *, field:
     return {"error": {"message": message, "type": kind, "param": field, "code": code}, "request_id": request_id}
 
 
-def parse(model: type[M], content_type: str, body: bytes) -> M:
-    """The body as `model`; UnsupportedMediaType or InputError that names the field, the value and the remedy."""
-    media_type = content_type.split(";", maxsplit=1)[0].strip().lower()
-    if media_type != "application/json":
-        raise UnsupportedMediaType(f"content-type = {media_type!r}: expected application/json")
-    try:
-        value = json.loads(body, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise errors.InputError(f"the body is not JSON: {error}", code="invalid_json") from None
-    value = _clean(value)
-    if not isinstance(value, dict):
-        raise errors.InputError(f"the body is a JSON {type(value).__name__}; expected an object")
-    return parse_value(model, value)
-
-
-def parse_value(model: type[M], value: Mapping[str, Any], *, prefix: str = "") -> M:
-    """A JSON object as `model`; InputError as above. `prefix` stands before the field's name."""
-    try:
-        return model.model_validate(value)
-    except ValidationError as error:
-        raise _input_error(error, prefix) from None
-
-
-def _input_error(error: ValidationError, prefix: str) -> errors.InputError:
-    """The first problem; the rest would be noise to whoever mends one after the other."""
-    problem = error.errors(include_url=False)[0]
-    # For a value of several types pydantic adds the type it tried; the client has no such field.
-    places = [part for part in problem["loc"] if part not in UNION_TAGS or "filters" not in problem["loc"]]
-    name = ".".join(str(part) for part in (prefix, *places) if part != "") or "body"
-    if problem["type"] == "missing":
-        return errors.InputError(f"{name} is missing; it is required", field=name)
-    if problem["type"] == "extra_forbidden":
-        return errors.InputError(f"{name}: unknown field; remove it or check its spelling", field=name)
-    message = problem["msg"].removeprefix("Value error, ")
-    return errors.InputError(f"{name} = {_shown(problem['input'])}: {message}", field=name)
-
-
-def _refuse_constant(name: str) -> None:
-    """Python's reader takes NaN and Infinity, which JSON does not have and no database compares."""
-    raise ValueError(f"{name} is no JSON value")
-
-
-def _clean(value: Any) -> Any:
-    """JSON can spell what no database stores and no client can read back: NUL and lone surrogates."""
-    match value:
-        case str():
-            return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
-        case list():
-            return [_clean(each) for each in value]
-        case float() if not math.isfinite(value):
-            raise errors.InputError("the body is not JSON: a number is beyond all bounds", code="invalid_json")
-        case dict():
-            return {_clean(key): _clean(each) for key, each in value.items()}
-        case _:
-            return value
-
-
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """A value in an error: short, and safe to send."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"

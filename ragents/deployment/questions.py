@@ -22,13 +22,13 @@ from ragents.deployment.http import (
     error_value,
     internal,
     message_of,
-    parse_value,
     retry_after,
     status_of,
 )
 from ragents.deployment.limiting import Limiting
 from ragents.deployment.observability.answers import describe_answer
 from ragents.deployment.observability.metrics import Metrics
+from ragents.deployment.parsing import parse_value
 from ragents.deployment.rate_limiting import Reservation
 from ragents.deployment.rate_limiting.limiter import user_key
 from ragents.deployment.rate_limiting.types import Priority

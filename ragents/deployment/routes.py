@@ -12,7 +12,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ragents.deployment.chat import ChatRequest, chunks, completion, model_card
-from ragents.deployment.http import current_request, entry_of, parse, respond
+from ragents.deployment.http import current_request, entry_of, respond
+from ragents.deployment.parsing import parse
 from ragents.deployment.schemas import QueryRequest, ResumeRequest
 from ragents.deployment.sse import data_stream, event_stream, last_event_id
 from ragents.deployment.state import State

@@ -6,7 +6,7 @@ from bentoml import IODescriptor
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 from starlette.requests import Request
 
-from ragents.deployment.http import parse
+from ragents.deployment.parsing import parse
 from ragents.deployment.rate_limiting.types import Priority
 from ragents.errors import RAGentsError
 from ragents.llm.types import Ending

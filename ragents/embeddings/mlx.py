@@ -12,7 +12,7 @@ from ragents.embeddings.model_folder import Kind, ModelFolder, read_model_folder
 from ragents.embeddings.pooling import pool, unit
 from ragents.embeddings.tokenizing import FolderTokenizer
 from ragents.embeddings.types import Vectors
-from ragents.embeddings.weights import check_weights, find_model
+from ragents.embeddings.weights import find_checked_model
 from ragents.errors import ConfigError, MissingExtra
 
 try:
@@ -38,7 +38,7 @@ class MlxEncoder:
     @classmethod
     def load(cls, *, model: str) -> "MlxEncoder":
         """From the local folder when there is one, else from the hub. ConfigError when neither has a usable model."""
-        path = _local_folder(model)
+        path = find_checked_model(model)
         try:
             path = path or Path(get_model_path(model))
             return cls(read_model_folder(path), load_model(path, path_to_repo=model))
@@ -61,13 +61,3 @@ class MlxEncoder:
             # The library's own pooling is the architecture's; the folder says which one this model was trained with.
             states = np.asarray(found.last_hidden_state.astype(mx.float32))
         return unit(pool(states, mask.astype(np.int64), self._folder.pooling))
-
-
-def _local_folder(model: str) -> Path | None:
-    try:
-        folder = find_model(model)
-    except ConfigError:
-        return None
-    if (folder / "model.safetensors").is_file():
-        check_weights(model, folder / "model.safetensors")
-    return folder

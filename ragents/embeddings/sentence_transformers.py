@@ -9,7 +9,7 @@ import numpy as np
 from ragents.embeddings.local import CPU_BATCH_TOKENS, Tokenized
 from ragents.embeddings.model_folder import DEFAULT_MAX_TOKENS, Kind, choose_prompts
 from ragents.embeddings.types import EmbeddingConfig, Vectors
-from ragents.embeddings.weights import check_weights, find_model
+from ragents.embeddings.weights import find_checked_model
 from ragents.errors import ConfigError, MissingExtra
 
 try:
@@ -43,7 +43,7 @@ class TorchEncoder:
 
         Weights are read as safetensors only (a pickle could run code), and no code of a model's author runs.
         """
-        source = _local_source(model) or model
+        source = str(find_checked_model(model) or model)
         if config.threads:
             torch.set_num_threads(config.threads)
         try:
@@ -75,13 +75,3 @@ class TorchEncoder:
                 show_progress_bar=False,
             )
         return np.asarray(vectors, np.float32)
-
-
-def _local_source(model: str) -> str | None:
-    try:
-        folder = find_model(model)
-    except ConfigError:
-        return None
-    if (folder / "model.safetensors").is_file():
-        check_weights(model, folder / "model.safetensors")
-    return str(folder)

@@ -46,6 +46,17 @@ def _places(model: str) -> Iterator[Path]:
     yield Path(model).expanduser()
 
 
+def find_checked_model(model: str) -> Path | None:
+    """The folder of `model`, its safetensors checked where it has them; None when it is not on this machine."""
+    try:
+        folder = find_model(model)
+    except ConfigError:
+        return None
+    if (folder / "model.safetensors").is_file():
+        check_weights(model, folder / "model.safetensors")
+    return folder
+
+
 def check_weights(model: str, weights: Path) -> str:
     """sha256 of the file; ConfigError when the model's published one is known and differs."""
     found = sha256_of(weights)

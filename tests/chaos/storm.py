@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 
 from tests.chaos.checker import Message, Turn, violations
-from tests.processes import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 WORKERS, CLIENTS, THREADS = 3, 6, 4

@@ -10,7 +10,6 @@ from ragents.deployment.config import ServiceConfig
 from ragents.errors import ConfigError
 
 VARIABLE = re.compile(r"\$(?:\$|\{(?P<name>\w+)(?:(?P<kind>:[-?])(?P<rest>[^}]*))?\})")
-SECRETS = ("PASSWORD", "KEY", "DSN", "URL")
 PUBLIC = "127.0.0.1:"
 SETTINGS = Path(__file__).parents[2] / "configuration.yaml"
 """As in the image."""

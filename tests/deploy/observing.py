@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 from tests.e2e.conftest import ROOT
-from tests.processes import end, free_port, wait_until_ready
+from tests.ports import free_port
+from tests.processes import end, wait_until_ready
 
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 START_S = 30.0

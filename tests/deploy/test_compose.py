@@ -17,8 +17,8 @@ from redis.retry import Retry
 
 from tests.deploy.compose_checks import Unset, environment_file, find_problems, interpolate, variables_of
 from tests.deploy.tools import ROOT
+from tests.ports import free_port
 from tests.postgres_server import PostgresServer
-from tests.processes import free_port
 
 DEPLOY = ROOT / "deploy"
 SCHEMA = json.loads((ROOT / "tests" / "data" / "compose" / "compose-spec.json").read_text())

@@ -18,8 +18,8 @@ from tests import dockerfile
 from tests.deploy.tools import tool
 from tests.dockerfile import Image, instructions
 from tests.e2e.conftest import BENTOML, ROOT, Server, environment
+from tests.ports import free_port
 from tests.postgres_server import PostgresServer
-from tests.processes import free_port
 
 USER = "1034"
 START_TIMEOUT_S = 120

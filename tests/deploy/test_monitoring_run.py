@@ -24,7 +24,8 @@ from benchmarks.mock_llm import MockLLM, open_mock_llm
 from benchmarks.mock_llm.types import Script, Step
 from tests.deploy.observing import PROMETHEUS, Prometheus, alertmanager, prometheus, webhook
 from tests.e2e.conftest import BENTOML, ROOT, Server, environment
-from tests.processes import free_port, wait_for
+from tests.ports import free_port
+from tests.processes import wait_for
 from tests.redis_server import RedisServer
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(400)]

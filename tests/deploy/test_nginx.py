@@ -15,7 +15,7 @@ from benchmarks.mock_llm import MockLLM, open_mock_llm
 from benchmarks.mock_llm.types import Script, Step
 from tests.deploy.tools import ROOT, tool
 from tests.e2e.conftest import Server, StartServer, start_server
-from tests.processes import free_port
+from tests.ports import free_port
 
 __all__ = ["start_server"]
 

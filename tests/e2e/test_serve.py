@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 
 from tests.e2e.conftest import BENTOML, ROOT, Server, StartServer, environment, wait_until_gone
-from tests.processes import free_port
+from tests.ports import free_port
 
 QUESTION = "Where does adaptive batching sit and why?"
 
@@ -47,6 +47,7 @@ def test_a_large_chunked_body_gets_its_413_on_a_real_socket(server: Server) -> N
         for _ in range(50):
             yield b"a" * 1_000_000
 
+    server.ask(QUESTION)
     headers = {"content-type": "application/json"}
     response = httpx.post(f"{server.url}/query", content=chunks(), headers=headers, timeout=30)  # type: ignore[arg-type]
     assert (response.status_code, response.json()["code"]) == (413, "payload_too_large")

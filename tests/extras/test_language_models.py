@@ -14,7 +14,8 @@ from ragents.agents.simple import SimpleAgent
 from ragents.llm.client import LLMClient
 from ragents.llm.types import ModelConfig
 from tests.doubles import make_engine
-from tests.processes import end, free_port, wait_until_ready
+from tests.ports import free_port
+from tests.processes import end, wait_until_ready
 
 pytestmark = pytest.mark.extras
 

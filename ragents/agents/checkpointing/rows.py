@@ -78,28 +78,6 @@ def metadata_of(config: RunnableConfig, metadata: CheckpointMetadata) -> dict[st
     return cast(dict[str, Any], json_safe(known))
 
 
-def needed_ancestors(kept: Mapping[str, StoredCheckpoint], others: Mapping[str, StoredCheckpoint]) -> set[str]:
-    """The ids among `others` that the `kept` ones of a namespace cannot be rebuilt without.
-
-    A delta channel's value is its nearest stored snapshot and all writes since: the chain back to it must stay.
-    """
-    needed: set[str] = set()
-    for start in kept.values():
-        seeking = set(start.metadata.get(COUNTERS, {}))
-        parent = start.parent
-        seen: set[str] = set()  # a forged chain may be a ring
-        while seeking and parent is not None and parent not in seen:
-            seen.add(parent)
-            ancestor = kept.get(parent) or others.get(parent)
-            if ancestor is None:
-                break
-            if parent in others:
-                needed.add(parent)
-            seeking -= set(ancestor.snapshots)
-            parent = ancestor.parent
-    return needed
-
-
 def place_of_write(
     checkpoint: Place, checkpoint_id: str, task_path: str, task_id: str, index: int, channel: str
 ) -> tuple[str, ...]:

@@ -1,11 +1,8 @@
 """MemoryVectorStore: exact, in one process. The double that ships, and the oracle of the recall tests."""
 
-import math
-import re
 import time
 import uuid
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
@@ -16,37 +13,25 @@ from ragents.errors import Conflict, InputError, NotFound
 from ragents.principal import Principal
 from ragents.rag.filters import parse_filters
 from ragents.rag.store.diversity import check_diversity, diversify, pool_size
-from ragents.rag.store.fusion import fuse, scaled
+from ragents.rag.store.exact import Row, bm25_scores, dense_scores, fused_scores, words_of
+from ragents.rag.store.fusion import scaled
 from ragents.rag.store.text import check_names, clean, other_model, unknown_collection
 from ragents.rag.store.types import Neighbourhood, SearchQuery, StoredChunks, Upserted
 from ragents.rag.types import Chunk, Collection, Document, Excerpt, Source, StoredDocument
 
-WORD = re.compile(r"\w+")
-K1, B = 1.2, 0.75
 MAX_CHUNKS = 200_000
 DRIFT = 0.1
 """As in PgVectorStore: the average length that scores are made with is fixed until the true one is so far away."""
 
 
 @dataclass(slots=True)
-class _Row:
-    """One chunk with what a search needs of it."""
-
-    id: str
-    document_id: str
-    chunk: Chunk
-    embedding: Vectors
-    words: Counter[str]
-
-
-@dataclass(slots=True)
 class _Collection:
     summary: Collection
     documents: dict[str, StoredDocument] = field(default_factory=dict)
-    rows: dict[str, list[_Row]] = field(default_factory=dict)
+    rows: dict[str, list[Row]] = field(default_factory=dict)
     average_words: float = 0.0
 
-    def all_rows(self) -> Iterator[_Row]:
+    def all_rows(self) -> Iterator[Row]:
         for rows in self.rows.values():
             yield from rows
 
@@ -84,7 +69,7 @@ class MemoryVectorStore:
         document_id, version = (old.id, old.version + 1) if old else (str(uuid.uuid4()), 1)
         title = clean(document.title)
         rows = [
-            _Row(str(uuid.uuid4()), document_id, _clean_chunk(chunk), embedding, _words(title, chunk))
+            Row(str(uuid.uuid4()), document_id, _clean_chunk(chunk), embedding, words_of(title, chunk))
             for chunk, embedding in zip(chunks, embeddings, strict=True)
         ]
         stored.documents[document_id] = StoredDocument(
@@ -113,10 +98,14 @@ class MemoryVectorStore:
         check_diversity(query)
         checks = parse_filters(query.filters)
         passing = {key for key, each in stored.documents.items() if all(check.holds(each.metadata) for check in checks)}
-        rows = [row for row in stored.all_rows() if row.document_id in passing]
-        dense = {} if query.mode == "lexical" else _dense(rows, query)
-        lexical = {} if query.mode == "dense" else _bm25(rows, query, stored)
-        fused = scaled(_fused(dense, lexical, query))
+        everything = list(stored.all_rows())
+        rows = [row for row in everything if row.document_id in passing]
+        dense = {} if query.mode == "lexical" else dense_scores(rows, query)
+        average = stored.average_words
+        lexical = (
+            {} if query.mode == "dense" else bm25_scores(rows, query.text, among=everything, average_words=average)
+        )
+        fused = scaled(fused_scores(dense, lexical, query))
         by_id = {row.id: row for row in rows}
         best = [by_id[key] for key in sorted(fused, key=lambda key: (-fused[key], key))]
         sources = [_source(row, stored.documents[row.document_id], fused[row.id], query) for row in best]
@@ -239,45 +228,7 @@ class MemoryVectorStore:
             stored.average_words = true_average
 
 
-def _dense(rows: Sequence[_Row], query: SearchQuery) -> dict[str, float]:
-    if query.embedding is None:
-        return {}
-    return {row.id: float(np.dot(row.embedding, query.embedding)) for row in rows}
-
-
-def _bm25(rows: Sequence[_Row], query: SearchQuery, stored: _Collection) -> dict[str, float]:
-    """Robertson and Zaragoza 2009, with Lucene's idf, over the whole collection's frequencies."""
-    terms = set(_tokens(query.text))
-    total = stored.summary.chunks
-    frequency = Counter(term for row in stored.all_rows() for term in terms & row.words.keys())
-    scores = {}
-    for row in rows:
-        score = 0.0
-        for term in terms & row.words.keys():
-            n, df = row.words[term], frequency[term]
-            idf = math.log(1 + (max(total, df) - df + 0.5) / (df + 0.5))
-            score += idf * n * (K1 + 1) / (n + K1 * (1 - B + B * row.words.total() / stored.average_words))
-        if score > 0:
-            scores[row.id] = score
-    return scores
-
-
-def _fused(dense: Mapping[str, float], lexical: Mapping[str, float], query: SearchQuery) -> dict[str, float]:
-    """The best of either list; in hybrid mode with both scores, standardised over all of them."""
-    best = {"dense": _longest(dense, query), "lexical": _longest(lexical, query)}
-    if query.mode != "hybrid":
-        return best[query.mode]
-    keys = sorted(best["dense"].keys() | best["lexical"].keys())
-    bm25 = [lexical.get(key, 0.0) for key in keys]
-    return dict(zip(keys, fuse([dense[key] for key in keys], bm25, dense_weight=query.dense_weight), strict=True))
-
-
-def _longest(scores: Mapping[str, float], query: SearchQuery) -> dict[str, float]:
-    limit = max(query.candidates, query.top_k)
-    return dict(sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:limit])
-
-
-def _source(row: _Row, document: StoredDocument, score: float = 0.0, query: SearchQuery | None = None) -> Source:
+def _source(row: Row, document: StoredDocument, score: float = 0.0, query: SearchQuery | None = None) -> Source:
     return Source(
         id=row.id,
         document_id=document.id,
@@ -290,14 +241,6 @@ def _source(row: _Row, document: StoredDocument, score: float = 0.0, query: Sear
         similarity=None if query is None or query.embedding is None else float(np.dot(row.embedding, query.embedding)),
         metadata=document.metadata,
     )
-
-
-def _words(title: str, chunk: Chunk) -> Counter[str]:
-    return Counter(_tokens(" ".join((title, *chunk.headings, chunk.text))))
-
-
-def _tokens(text: str) -> list[str]:
-    return [word.lower() for word in WORD.findall(text)]
 
 
 def _clean_chunk(chunk: Chunk) -> Chunk:

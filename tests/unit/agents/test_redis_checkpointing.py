@@ -6,7 +6,7 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from ragents.agents.checkpointing.redis import RedisLedger, Server, open_redis
 from ragents.agents.checkpointing.redis.keys import escape, joined, parted, thread_keys, unescape
 from ragents.agents.checkpointing.redis.opening import check_memory, check_version
 from ragents.agents.checkpointing.redis.scripts import Script
-from ragents.agents.checkpointing.rows import COUNTERS, Place, StoredCheckpoint, needed_ancestors
+from ragents.agents.checkpointing.rows import COUNTERS, Place, StoredCheckpoint
 from ragents.agents.checkpointing.serializer import strict_serializer
 from ragents.agents.checkpointing.types import CheckpointConfig
 from ragents.errors import BackendUnavailable, ConfigError
@@ -142,6 +142,28 @@ async def test_trimming_leaves_no_row_behind(server: RedisServer) -> None:
         kinds = sorted(name[:1] for name in await saver._server.client.hkeys(rows))
         assert kinds == [b"b", b"c", b"c", b"k", b"w"]
         assert await saver._server.client.zcard(index) == 4  # two checkpoints, a write, a call's root
+
+
+def needed_ancestors(kept: Mapping[str, StoredCheckpoint], others: Mapping[str, StoredCheckpoint]) -> set[str]:
+    """The ids among `others` that the `kept` ones of a namespace cannot be rebuilt without.
+
+    A delta channel's value is its nearest stored snapshot and all writes since: the chain back to it must stay.
+    """
+    needed: set[str] = set()
+    for start in kept.values():
+        seeking = set(start.metadata.get(COUNTERS, {}))
+        parent = start.parent
+        seen: set[str] = set()  # a forged chain may be a ring
+        while seeking and parent is not None and parent not in seen:
+            seen.add(parent)
+            ancestor = kept.get(parent) or others.get(parent)
+            if ancestor is None:
+                break
+            if parent in others:
+                needed.add(parent)
+            seeking -= set(ancestor.snapshots)
+            parent = ancestor.parent
+    return needed
 
 
 @pytest.mark.parametrize("seed", range(20))

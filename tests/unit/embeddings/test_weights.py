@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ragents.embeddings.weights import find_model
+from ragents.embeddings.weights import find_checked_model, find_model
 from ragents.errors import ConfigError
 from tests.unit.embeddings.models import make_folder
 
@@ -40,3 +40,17 @@ def test_without_the_variable_the_installed_package_is_found() -> None:
 def test_a_path_is_a_model_too(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "mine")
     assert find_model(str(folder)) == folder
+
+
+def test_a_folder_whose_weights_are_not_the_published_ones_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = make_folder(tmp_path / MODEL)
+    (folder / "model.safetensors").write_bytes(b"other")
+    monkeypatch.setenv("RAGENTS_MODEL_DIR", str(tmp_path))
+    with pytest.raises(ConfigError, match="damaged or not the published file"):
+        find_checked_model(MODEL)
+
+
+def test_a_model_that_only_the_hub_has_is_none() -> None:
+    assert find_checked_model("no/such") is None

@@ -11,7 +11,6 @@ from ragents.rag.store.types import Neighbourhood
 from ragents.rag.types import Chunk, Document, Source
 from ragents.rag.windows import joined, widen
 
-WHOLE = "one two three four five six seven eight nine ten"
 CHUNKS = [Chunk(0, "one two three", 0, 13), Chunk(1, "three four five", 8, 23), Chunk(2, "six seven", 24, 33)]
 SOURCE = Source("b", "doc", "a.md", "A", "three four five", 0.5, page=1)
 

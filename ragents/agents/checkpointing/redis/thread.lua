@@ -148,7 +148,8 @@ local function cut_calls(gone)
   for namespace, children in pairs(spaces) do cut(namespace, children) end
 end
 
--- Ids that the kept checkpoints cannot be rebuilt without: rows.needed_ancestors says why.
+-- Ids that the kept checkpoints cannot be rebuilt without: a delta channel's value is its nearest stored snapshot and
+-- all writes since, so the chain back to that must stay.
 local function needed_ancestors(records, kept)
   local needed = {}
   for start in pairs(kept) do

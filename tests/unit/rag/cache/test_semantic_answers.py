@@ -25,7 +25,7 @@ from ragents.rag.store.types import StoreConfig
 from ragents.rag.types import Chunk, Citation, Document, RAGResponse
 
 CONFIG = SemanticCacheConfig(max_entries_per_tenant=3)
-EAST, NORTH, WEST = (np.array(each, np.float32) for each in ([1, 0, 0, 0], [0, 1, 0, 0], [-1, 0, 0, 0]))
+EAST, WEST = (np.array(each, np.float32) for each in ([1, 0, 0, 0], [-1, 0, 0, 0]))
 COLLECTION = "c"
 
 

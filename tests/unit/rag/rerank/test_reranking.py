@@ -18,7 +18,7 @@ from ragents.rag.engine import RAGEngine
 from ragents.rag.rerank import RerankConfig, open_reranking
 from ragents.rag.types import Source
 from tests.doubles import make_cache, make_engine
-from tests.processes import free_port
+from tests.ports import free_port
 
 SOURCES = [Source(f"s{n}", "d", "u", "t", text, 1.0 - n / 10) for n, text in enumerate(("alpha", "beta", "gamma"))]
 
