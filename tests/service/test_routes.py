@@ -176,7 +176,7 @@ async def test_health_names_each_component(client: httpx.AsyncClient) -> None:
     response = await client.get("/health")
     body = response.json()
     assert (response.status_code, body["status"]) == (200, "ok")
-    assert set(body["components"]) == {"store", "cache", "checkpointer", "llm", "encoder", "limits"}
+    assert set(body["components"]) == {"store", "cache", "checkpointer", "llm", "encoder", "limits", "disk"}
 
 
 async def test_health_tells_a_needed_component_from_another(
