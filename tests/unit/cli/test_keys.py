@@ -17,12 +17,12 @@ def _memory(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["create", "--user", "ann", "--role", "king"], 1, "expected user or admin"),
-        (["create", "--user", "ann", "--max-priority", "urgent"], 1, "expected CRITICAL, HIGH, NORMAL, LOW"),
-        (["create", "--user", "ann", "--expires", "soon"], 1, "write 30m, 12h, 90d or 4w"),
-        (["create", "--user", ""], 1, "--user '': expected 1 to 200 characters"),
-        (["create", "--user", "ann", "--burst-size", "0"], 1, "--burst-size 0"),
-        (["rotate", "0", "--grace", "a while"], 1, "write 30m, 12h, 90d or 4w"),
+        (["create", "--user", "ann", "--role", "king"], 2, "expected user or admin"),
+        (["create", "--user", "ann", "--max-priority", "urgent"], 2, "expected CRITICAL, HIGH, NORMAL, LOW"),
+        (["create", "--user", "ann", "--expires", "soon"], 2, "write 30m, 12h, 90d or 4w"),
+        (["create", "--user", ""], 2, "--user '': expected 1 to 200 characters"),
+        (["create", "--user", "ann", "--burst-size", "0"], 2, "--burst-size 0"),
+        (["rotate", "0", "--grace", "a while"], 2, "write 30m, 12h, 90d or 4w"),
         (["list"], 2, "RAGENTS_AUTH__BOOTSTRAP_KEY"),
         (["create"], 2, "--user"),
     ],
