@@ -60,6 +60,15 @@ def settings(path: Path | None) -> "ServiceConfig":
     return load_settings(ServiceConfig, path=path)
 
 
+def check_models(config: "ServiceConfig") -> None:
+    """Make the language models as the service does, and ask them nothing. ConfigError, MissingExtra."""
+    from ragents.llm import create_named_model
+
+    for each in (config.llm, *config.llm.fallbacks):
+        if each.provider != "extractive":  # which the settings alone cannot get wrong
+            create_named_model(each)
+
+
 def operator(tenant: str) -> Principal:
     """Whoever runs the command line on this machine may do everything within the tenant that is named."""
     return Principal(tenant=tenant, user="operator", role="admin")

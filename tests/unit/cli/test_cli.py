@@ -151,6 +151,30 @@ def test_doctor_says_what_is_wrong_with_the_settings(monkeypatch: pytest.MonkeyP
     assert (failed["check"], "rag.top_q" in failed["found"]) == ("settings", True)
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"PROVIDER": "opnai", "MODEL_NAME": "x"}, "'opnai'"),
+        ({"PROVIDER": "openai", "BASE_URL": "http://127.0.0.1:9"}, "llm.model_name is not set"),
+        ({"FALLBACKS": '[{"provider": "openai"}]'}, "llm.api_key is not set"),
+    ],
+)
+def test_a_language_model_that_cannot_be_made_is_told_by_doctor_and_before_anything_is_served(
+    settings: dict[str, str], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in settings.items():
+        monkeypatch.setenv(f"RAGENTS_LLM__{name}", value)
+    found = json.loads(RUNNER.invoke(cli, ["doctor", "--json"]).stdout)["findings"]
+    (failed,) = [each for each in found if each["verdict"] == "failed"]
+    assert failed["check"] == "llm"
+    assert words in failed["found"]
+    monkeypatch.setattr("os.execve", lambda *_: pytest.fail("it was served"))
+    served = RUNNER.invoke(cli, ["serve"])
+    assert served.exit_code == 2, served.output
+    assert words in served.output.replace("\n", " ")
+    assert "serving" not in served.output
+
+
 def test_doctor_warns_of_a_store_that_forgets() -> None:
     result = RUNNER.invoke(cli, ["doctor", "--json"])
     verdicts = {f["check"]: f["verdict"] for f in json.loads(result.stdout)["findings"]}
