@@ -1,6 +1,6 @@
 """GET and DELETE: mounted beside BentoML's POST routes, in the same process and loop."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ragents.deployment.chat import ChatRequest, chunks, completion, model_card
-from ragents.deployment.http import current_request, entry_of, parse, respond
+from ragents.deployment.http import current_request, entry_of, json_response, parse, respond
+from ragents.deployment.openapi import Api, document, page
 from ragents.deployment.schemas import QueryRequest, ResumeRequest
 from ragents.deployment.sse import data_stream, event_stream, last_event_id
 from ragents.deployment.state import State
@@ -30,8 +31,12 @@ MAX_PAGE = 1000
 ROLES = {"human": "user", "ai": "assistant"}
 
 
-def create_routes(state: State) -> Starlette:
-    """`state` holds the App once the service has started; before that every route answers 503."""
+def create_routes(state: State, apis: Sequence[Api] = ()) -> Starlette:
+    """`state` holds the App once the service has started; before that every route that needs it answers 503.
+
+    `apis`: BentoML's, for /docs.json and the page at /. Both take the place of BentoML's own: its document knows the
+    APIs alone, and its page loads a tracker.
+    """
 
     def endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         async def run(request: Request) -> Response:
@@ -90,8 +95,16 @@ def create_routes(state: State) -> Starlette:
 
         return await respond(work)
 
+    async def docs(request: Request) -> Response:
+        return json_response(document(apis))
+
+    async def index(request: Request) -> Response:
+        return page(apis)
+
     return Starlette(
         routes=[
+            Route("/", index, methods=["GET"]),
+            Route("/docs.json", docs, methods=["GET"]),
             Route("/query/stream", stream, methods=["POST"]),
             Route("/runs/{run_id}/events", events, methods=["GET"]),
             Route("/v1/chat/completions", chat, methods=["POST"]),

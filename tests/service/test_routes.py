@@ -1,10 +1,15 @@
 """What each route answers when all is well."""
 
 import asyncio
+import json
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import httpx
 import pytest
+from starlette.routing import BaseRoute, Mount, Route
 
 from ragents.deployment.bentoml_service import RAGentsService
 from ragents.embeddings import EncodedBatch
@@ -229,9 +234,51 @@ async def test_the_metrics_of_bentoml_keep_one_series_per_route(client: httpx.As
     assert "/nowhere/" not in text
 
 
-async def test_the_openapi_page_knows_the_routes(client: httpx.AsyncClient) -> None:
-    paths = (await client.get("/docs.json")).json()["paths"]
-    assert {"/query", "/query/batch", "/api/v1/query", "/cache/clear"} <= set(paths)
+BENTOML_OWN = {"/healthz", "/schema.json"}
+
+
+def served(routes: Sequence[BaseRoute]) -> Iterator[tuple[str, str]]:
+    """(method, path) of whatever the server answers, BentoML's own routes too."""
+    for route in routes:
+        if isinstance(route, Route):
+            yield from ((method, route.path) for method in route.methods or {"GET"} if method != "HEAD")
+        elif isinstance(route, Mount) and route.routes:
+            yield from served(route.routes)
+
+
+async def test_the_openapi_page_has_every_route_and_only_those(client: httpx.AsyncClient, asgi: Any) -> None:
+    found = (await client.get("/docs.json")).json()
+    listed = {(method.upper(), path) for path, methods in found["paths"].items() for method in methods}
+    assert listed == {(method, path) for method, path in served(asgi.app.routes) if path not in BENTOML_OWN}
+    for method, path in listed:
+        each = found["paths"][path][method.lower()]
+        assert each["summary"]
+        assert ("requestBody" in each) == (method == "POST"), path
+
+
+async def test_the_openapi_page_is_valid_and_has_the_fields_of_a_question(client: httpx.AsyncClient) -> None:
+    found = (await client.get("/docs.json")).json()
+    schemas = found["components"]["schemas"]
+    references = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(found)))
+    assert references <= schemas.keys()
+    asked = found["paths"]["/query"]["post"]
+    assert asked["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/QueryRequest")
+    assert {"query", "agent_type", "collection", "filters", "top_k"} <= schemas["QueryRequest"]["properties"].keys()
+    assert {"answer", "sources", "pending"} <= schemas["QueryResponse"]["properties"].keys()
+    stream = found["paths"]["/query/stream"]["post"]["responses"]["200"]["content"]
+    assert stream.keys() == {"text/event-stream"}
+    (named,) = found["paths"]["/threads/{thread_id}"]["get"]["parameters"]
+    assert (named["name"], named["in"], named["required"]) == ("thread_id", "path", True)
+
+
+async def test_the_first_page_is_ours_and_loads_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
+    response = await client.get("/")
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/html")
+    assert response.headers["content-security-policy"] == "default-src 'none'"
+    assert not re.search(r"https?://|<script|//\w", response.text)
+    assert "/query/stream" in response.text
+    assert (await client.head("/")).status_code == 200
 
 
 async def test_a_question_that_waits_goes_by_priority() -> None:
