@@ -205,11 +205,9 @@ async def get_document(app: "App", request: Request) -> dict[str, Any]:
 async def delete_document(app: "App", request: Request) -> dict[str, Any]:
     """The caches forget as well: their entries could no longer be found, but they would still be held."""
     principal = current_request().principal
-    if principal.role == "admin":
-        entry = entry_of(current_request(), "document.delete", request.path_params["document_id"])
-        await app.store.document(entry.target, principal=principal)  # what is not there is not deleted
-        await app.audit.record(entry)
-    removed = await app.store.delete(request.path_params["document_id"], principal=principal)
+    document_id = (await app.store.document(request.path_params["document_id"], principal=principal)).id
+    await app.audit.record(entry_of(current_request(), "document.delete", document_id))
+    removed = await app.store.delete(document_id, principal=principal)
     for layer in OF_DOCUMENTS:
         await app.cache.clear(layer, tenant=principal.tenant)
     return {"deleted": _document(removed)}
@@ -234,8 +232,10 @@ async def get_thread(app: "App", request: Request) -> dict[str, Any]:
 
 
 async def delete_thread(app: "App", request: Request) -> dict[str, Any]:
-    thread_id = request.path_params["thread_id"]
-    await app.conversations.forget(thread_id, principal=current_request().principal)
+    thread_id, principal = request.path_params["thread_id"], current_request().principal
+    await app.conversations.thread(thread_id, principal=principal)  # what is not there is not deleted
+    await app.audit.record(entry_of(current_request(), "thread.delete", thread_id))
+    await app.conversations.forget(thread_id, principal=principal)
     return {"deleted": thread_id}
 
 

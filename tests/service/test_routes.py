@@ -13,6 +13,8 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from ragents.deployment.bentoml_service import RAGentsService
 from ragents.embeddings import EncodedBatch
+from ragents.errors import BackendUnavailable
+from ragents.principal import Principal, Role
 from ragents.rag.cache import CacheConfig, get_cache
 from tests.doubles import add_document
 
@@ -244,6 +246,48 @@ def served(routes: Sequence[BaseRoute]) -> Iterator[tuple[str, str]]:
             yield from ((method, route.path) for method in route.methods or {"GET"} if method != "HEAD")
         elif isinstance(route, Mount) and route.routes:
             yield from served(route.routes)
+
+
+@pytest.mark.parametrize("role", ["user", "admin"])
+async def test_whoever_deletes_is_in_the_audit_log(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, role: Role
+) -> None:
+    from ragents.deployment.bentoml_service import _state
+
+    principal = Principal("default", "ann", role)
+    monkeypatch.setattr("ragents.deployment.auth.LOCAL_ADMIN", principal)
+    document = await add_document(_state.app.engine, "audited.md", ["Beavers audit their dams."], principal=principal)
+    thread = (await client.post("/query", json={"query": "Who audits dams?"})).json()["thread_id"]
+    with caplog.at_level("INFO", logger="ragents.audit"):
+        for path in (f"/api/v1/documents/{document}", "/api/v1/documents/nothing", "/threads/nothing"):
+            await client.delete(path)
+        deleted = await client.delete(f"/threads/{thread}", headers={"X-Request-ID": "r-1"})
+    assert deleted.status_code == 200
+    found = [json.loads(record.message) for record in caplog.records if record.name == "ragents.audit"]
+    assert [(each["action"], each["actor"], each["target"]) for each in found] == [
+        ("document.delete", "ann", document),
+        ("thread.delete", "ann", thread),
+    ]
+    assert found[1]["request_id"] == "r-1"
+
+
+@pytest.mark.parametrize("path", ["/api/v1/documents/{document}", "/threads/{thread}"])
+async def test_nothing_is_deleted_while_the_audit_log_cannot_be_written(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    from ragents.deployment.bentoml_service import _state
+
+    async def away(self: object, entry: object) -> None:
+        raise BackendUnavailable("store", "it is away")
+
+    document = await add_document(_state.app.engine, "kept.md", ["Beavers keep their dams."])
+    thread = (await client.post("/query", json={"query": "Who keeps dams?"})).json()["thread_id"]
+    place = path.format(document=document, thread=thread)
+    with monkeypatch.context() as patched:
+        patched.setattr(type(_state.app.audit), "record", away)
+        assert (await client.delete(place)).status_code == 503
+    assert (await client.get(place)).status_code == 200
+    await client.delete(f"/api/v1/documents/{document}")
 
 
 async def test_the_openapi_page_has_every_route_and_only_those(client: httpx.AsyncClient, asgi: Any) -> None:
