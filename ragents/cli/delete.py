@@ -35,6 +35,7 @@ def delete(
 ) -> None:
     """Remove a document with everything that was made from it."""
     from ragents.deployment.app import open_app
+    from ragents.deployment.keys.types import AuditEntry
     from ragents.rag.cache import OF_DOCUMENTS
 
     async def remove() -> None:
@@ -43,6 +44,7 @@ def delete(
             principal = operator(tenant)
             name = collection or loaded.rag.collection
             found = await _find(app.store, document, principal=principal, collection=name)
+            await app.audit.record(AuditEntry(tenant, principal.user, "document.delete", found))
             removed = await app.store.delete(found, principal=principal)
             for layer in OF_DOCUMENTS if app.cache.shared else ():
                 await app.cache.clear(layer, tenant=principal.tenant)

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import typer
 from rich.table import Table
 
-from ragents.cli.output import EXIT_FAILED, ConfigOption, JsonOption, console, print_json, run, settings
+from ragents.cli.output import EXIT_FAILED, ConfigOption, JsonOption, check_models, console, print_json, run, settings
 from ragents.config import data_home
 from ragents.errors import RAGentsError
 
@@ -54,6 +54,7 @@ async def _examine(path: Path | None) -> list[Finding]:
     except RAGentsError as error:
         return [*findings, Finding("settings", "failed", str(error), "correct the settings, then run doctor again")]
     findings.append(Finding("settings", "ok", _summary(loaded)))
+    findings.append(_language_model(loaded))
     findings.append(await _try("model", lambda: _model(loaded)))
     findings.append(await _try("postgres", lambda: _postgres(loaded)))
     return findings
@@ -99,7 +100,17 @@ def _summary(config: "ServiceConfig") -> str:
     )
     if config.store.class_:
         where += f" with {config.store.class_}"
-    return f"store {where}, model {config.llm.provider}/{config.llm.model_name}, cache {config.cache.backend}"
+    return f"store {where}, cache {config.cache.backend}"
+
+
+def _language_model(config: "ServiceConfig") -> Finding:
+    """As the service makes it. Whether its server answers is not tried: a question may cost money."""
+    try:
+        check_models(config)
+    except RAGentsError as error:
+        return Finding("llm", "failed", str(error), "correct the settings, then run doctor again")
+    named = [f"{each.provider}/{each.model_name}" for each in (config.llm, *config.llm.fallbacks)]
+    return Finding("llm", "ok", ", then ".join(named))
 
 
 async def _model(config: "ServiceConfig") -> Finding:

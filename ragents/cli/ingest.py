@@ -152,11 +152,12 @@ def _summarise(report: "IngestReport") -> None:
         console.print(table)
     if report.skipped:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(report.skipped.items()))
-        console.print(f"[dim]passed over, no such format: {escape(kinds)}[/]", highlight=False)
+        console.print(f"[dim]passed over: {escape(kinds)}[/]", highlight=False)
     stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report.stage_s.items())
     console.print(
         f"{report.files} files in {report.seconds:.1f} s: {report.created} documents new, {report.replaced} replaced, "
-        f"{report.unchanged} unchanged, {len(report.failures)} not taken; {report.chunks} chunks ({stages})",
+        f"{report.unchanged} unchanged, {report.chunks} chunks; {len(report.failures)} files, or documents within one, "
+        f"not taken ({stages})",
         highlight=False,
         soft_wrap=True,
     )

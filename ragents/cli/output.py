@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 import typer
 from rich.console import Console
 
-from ragents.errors import BackendUnavailable, ConfigError, RAGentsError
+from ragents.errors import BackendUnavailable, ConfigError, InputError, RAGentsError
 from ragents.principal import Principal
 
 if TYPE_CHECKING:
@@ -19,14 +19,25 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_NAME = 200
-EXIT_FAILED, EXIT_SETTINGS, EXIT_PARTIAL, EXIT_UNAVAILABLE, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
+EXIT_FAILED, EXIT_USAGE, EXIT_PARTIAL, EXIT_UNAVAILABLE, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Settings file; else RAGENTS_CONFIG, else ./configuration.yaml.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines on stdout.")]
+
+
+def _checked_collection(collection: str | None) -> str | None:
+    if collection is not None and not (collection.strip() and collection.isprintable() and len(collection) <= MAX_NAME):
+        raise typer.BadParameter(f"{collection[:80]!r}: expected 1 to {MAX_NAME} printable characters")
+    return collection
+
+
 CollectionOption = Annotated[
-    str | None, typer.Option("--collection", "-c", help="Collection; else rag.collection of the settings.")
+    str | None,
+    typer.Option(
+        "--collection", "-c", help="Collection; else rag.collection of the settings.", callback=_checked_collection
+    ),
 ]
 
 
@@ -47,6 +58,15 @@ def settings(path: Path | None) -> "ServiceConfig":
     from ragents.deployment.config import ServiceConfig
 
     return load_settings(ServiceConfig, path=path)
+
+
+def check_models(config: "ServiceConfig") -> None:
+    """Make the language models as the service does, and ask them nothing. ConfigError, MissingExtra."""
+    from ragents.llm import create_named_model
+
+    for each in (config.llm, *config.llm.fallbacks):
+        if each.provider != "extractive":  # which the settings alone cannot get wrong
+            create_named_model(each)
 
 
 def operator(tenant: str) -> Principal:
@@ -73,8 +93,8 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 def fail(error: RAGentsError) -> NoReturn:
     console.print(f"[bold red]error:[/] {_escaped(str(error))}", highlight=False, soft_wrap=True)
     match error:
-        case ConfigError():
-            status = EXIT_SETTINGS
+        case ConfigError() | InputError():
+            status = EXIT_USAGE
         case BackendUnavailable():
             status = EXIT_UNAVAILABLE
         case _:

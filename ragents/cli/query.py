@@ -2,13 +2,15 @@
 
 import json
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markdown import Markdown
+from rich.markup import escape
 from rich.table import Table
 
 from ragents.cli.output import (
@@ -48,7 +50,9 @@ def query(
     file: Annotated[
         Path | None,
         typer.Option(
-            "--file", "-f", help='Questions: one per line, or .jsonl with "text". Ends with a summary of times.'
+            "--file",
+            "-f",
+            help='Questions: one per line, or .jsonl with "text" or "question". Ends with a summary of times.',
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="With --file: the first N questions only.")] = None,
@@ -62,6 +66,8 @@ def query(
     """Ask a question; the answer comes with its sources."""
     if (question is None) == (file is None):
         raise typer.BadParameter("give a question, or --file with questions")
+    if question is not None and not question.strip():
+        raise typer.BadParameter("the question is empty")
     if resume and (thread is None or file is not None):
         raise typer.BadParameter("--resume needs --thread, and the answer instead of a question")
     from ragents.agents.types import AgentAnswer, Turn
@@ -86,16 +92,20 @@ def query(
         return AgentAnswer(thread or "", agent, found)
 
     async def answer_all() -> None:
+        questions = [] if file is None else _questions(file, limit)
         async with open_app(settings(config)) as app:
             if question is not None:
                 answer = await ask(app, question)
                 print_json(_as_json(answer)) if as_json else _show(answer)
                 return
             answers = []
-            for text in _questions(file, limit):
+            for text in questions:
                 answers.append(await ask(app, text))
                 if as_json:
                     print_json(_as_json(answers[-1]))
+                    continue
+                type(console)().print(f"[bold]{escape(text)}[/]", highlight=False)
+                _show(answers[-1])
             console.print(_times(answers))
 
     run(answer_all())
@@ -119,15 +129,26 @@ def _filters(text: str | None) -> "Filters":
     return found
 
 
-def _questions(file: Path | None, limit: int | None) -> Iterator[str]:
-    if file is None or not file.is_file():
+def _questions(file: Path, limit: int | None) -> list[str]:
+    """All of them, before anything opens. InputError that names the line which is none."""
+    from ragents.evaluation.beir import read_jsonl
+
+    if not file.is_file():
         raise InputError(f"--file {str(file)!r} is not a file", field="file")
-    with file.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines):
-            if limit is not None and number >= limit:
-                return
-            if line.strip():
-                yield str(json.loads(line)["text"]) if file.suffix == ".jsonl" else line.strip()
+    if file.suffix == ".jsonl":
+        return [_asked(file, number, record) for number, record in islice(read_jsonl(file), limit)]
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"--file {str(file)!r} is not text in UTF-8 ({error})", field="file") from None
+    return [line.strip() for line in lines if line.strip()][:limit]
+
+
+def _asked(file: Path, number: int, record: dict[str, Any]) -> str:
+    text = record.get("text", record.get("question"))
+    if isinstance(text, str) and text.strip():
+        return text
+    raise InputError(f'{file}, line {number}: expected {{"text": "..."}} or {{"question": "..."}}', field="file")
 
 
 def _as_json(answer: "AgentAnswer") -> dict[str, Any]:

@@ -49,15 +49,33 @@ def _settings_file(path: Path | None, environ: Mapping[str, str]) -> Path | None
     named = path or (Path(environ["RAGENTS_CONFIG"]) if environ.get("RAGENTS_CONFIG") else None)
     if named is None:
         default = Path(DEFAULT_FILE)
-        return default if default.is_file() else None
-    if not named.is_file():
+        return default if default.exists() else None
+    if not named.exists():
         raise ConfigError(f"settings file {str(named)!r} does not exist; create it or unset RAGENTS_CONFIG")
     return named
 
 
+class _OneOfEachKey(yaml.SafeLoader):
+    """YAML forbids a key twice in one mapping (1.2, 3.2.1.3); PyYAML takes the last and forgets the others."""
+
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
+        """Here, since later the keys that `<<` brings are among the mapping's own."""
+        node = super().compose_mapping_node(anchor)
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if first := lines.get(key.value):
+                    problem = f"the key {key.value!r} is there twice, first in line {first}; keep one of them"
+                    raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+                lines[key.value] = key.start_mark.line + 1
+        return node
+
+
 def _read_yaml(file: Path) -> dict[str, Any]:
+    if file.is_dir():
+        raise ConfigError(f"settings file {str(file)!r} is a directory; name a YAML file")
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.load(file.read_text(encoding="utf-8"), _OneOfEachKey)  # noqa: S506  # a SafeLoader
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         where = getattr(error, "problem_mark", None)
         line = f" line {where.line + 1}" if where else ""
@@ -125,6 +143,8 @@ def _explain(error: ValidationError, file: Path | None) -> str:
         key = ".".join(str(part) for part in problem["loc"]) or "(root)"
         if problem["type"] == "extra_forbidden":
             lines.append(f"{key}: unknown key; remove it or check its spelling")
+        elif problem["type"] == "model_type":
+            lines.append(f"{key}: expected keys and values below it, found {type(problem['input']).__name__}")
         elif "password" in key or "key" in key or "dsn" in key:
             lines.append(f"{key}: {problem['msg']}")
         else:

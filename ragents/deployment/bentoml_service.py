@@ -227,5 +227,5 @@ def _layer(name: str | None) -> Any:
 
 # GET and DELETE beside BentoML's POST routes.
 _service: Any = RAGentsService  # the decorator has made a HostedService of the class
-_service.mount_asgi_app(create_routes(_state), path="/")
+_service.mount_asgi_app(create_routes(_state, list(_service.apis.values())), path="/")
 _service.add_asgi_middleware(RealPath)

@@ -8,17 +8,22 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ragents import __version__
+from ragents.agents.checkpointing.postgres import PostgresCheckpointSaver
 from ragents.agents.langgraph_base import thread_config
 from ragents.deployment.app import App
 from ragents.embeddings.types import Checked
 from ragents.errors import BackendUnavailable, RAGentsError
+from ragents.postgres import Connections
 from ragents.principal import Principal
+from ragents.rag.store.pgvector import PgVectorStore
 
 log = logging.getLogger(__name__)
 
 PROBE_TIMEOUT_S = 2.0
 KEEP_S = 1.0
-NEEDED = frozenset({"store", "encoder"})
+DISK_KEEP_S = 10.0
+"""A disk that has room is tried no more often; a full one with every check, so that its recovery is seen."""
+NEEDED = frozenset({"store", "encoder", "checkpointer"})
 """Without these no question can be answered; without another one the service is degraded."""
 
 Status = Literal["ok", "degraded", "unavailable"]
@@ -45,10 +50,12 @@ class Health:
             "llm": self._llm,
             "encoder": self._encoder,
             "limits": self._limiter,
+            "disk": self._disk,
         }
         self._lock = asyncio.Lock()
         self._checked_at = float("-inf")
         self._components: dict[str, Component] = {}
+        self._had_room_at: dict[str, float] = {}
 
     async def check(self) -> dict[str, Component]:
         async with self._lock:
@@ -100,7 +107,10 @@ class Health:
         return cache.backend
 
     async def _checkpointer(self) -> str | None:
-        await self._app.threads.saver.aget_tuple(thread_config(PROBE, "health"))
+        saver = self._app.threads.saver
+        await saver.aget_tuple(thread_config(PROBE, "health"))
+        if isinstance(saver, PostgresCheckpointSaver):
+            await self._has_room(saver.connections)
         return self._app.config.checkpoint.backend
 
     async def _llm(self) -> str | None:
@@ -117,6 +127,19 @@ class Health:
         except BackendUnavailable as error:
             raise BackendUnavailable("limits", f"{error.detail}; {limiter.backend}") from None
         return limiter.backend if limiter.backend == "memory" else f"{limiter.backend}; {limiter.processes} processes"
+
+    async def _disk(self) -> str | None:
+        """Of the store's Postgres. Without room there nothing can be ingested, and what it has can still be found."""
+        if not isinstance(self._app.store, PgVectorStore):
+            return None
+        await self._has_room(self._app.store.connections)
+        return "Postgres can write"
+
+    async def _has_room(self, connections: Connections) -> None:
+        name, now = connections.component, time.monotonic()
+        if now - self._had_room_at.get(name, float("-inf")) > DISK_KEEP_S:
+            await connections.check_disk()
+            self._had_room_at[name] = now
 
     async def _encoder(self) -> str | None:
         if isinstance(self._app.encoder, Checked):

@@ -1,6 +1,6 @@
 """GET and DELETE: mounted beside BentoML's POST routes, in the same process and loop."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ragents.deployment.chat import ChatRequest, chunks, completion, model_card
-from ragents.deployment.http import current_request, entry_of, respond
+from ragents.deployment.http import current_request, entry_of, json_response, respond
+from ragents.deployment.openapi import Api, document, page
 from ragents.deployment.parsing import parse
 from ragents.deployment.schemas import QueryRequest, ResumeRequest
 from ragents.deployment.sse import data_stream, event_stream, last_event_id
@@ -31,8 +32,12 @@ MAX_PAGE = 1000
 ROLES = {"human": "user", "ai": "assistant"}
 
 
-def create_routes(state: State) -> Starlette:
-    """`state` holds the App once the service has started; before that every route answers 503."""
+def create_routes(state: State, apis: Sequence[Api] = ()) -> Starlette:
+    """`state` holds the App once the service has started; before that every route that needs it answers 503.
+
+    `apis`: BentoML's, for /docs.json and the page at /. Both take the place of BentoML's own: its document knows the
+    APIs alone, and its page loads a tracker.
+    """
 
     def endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         async def run(request: Request) -> Response:
@@ -91,8 +96,16 @@ def create_routes(state: State) -> Starlette:
 
         return await respond(work)
 
+    async def docs(request: Request) -> Response:
+        return json_response(document(apis))
+
+    async def index(request: Request) -> Response:
+        return page(apis)
+
     return Starlette(
         routes=[
+            Route("/", index, methods=["GET"]),
+            Route("/docs.json", docs, methods=["GET"]),
             Route("/query/stream", stream, methods=["POST"]),
             Route("/runs/{run_id}/events", events, methods=["GET"]),
             Route("/v1/chat/completions", chat, methods=["POST"]),
@@ -193,11 +206,9 @@ async def get_document(app: "App", request: Request) -> dict[str, Any]:
 async def delete_document(app: "App", request: Request) -> dict[str, Any]:
     """The caches forget as well: their entries could no longer be found, but they would still be held."""
     principal = current_request().principal
-    if principal.role == "admin":
-        entry = entry_of(current_request(), "document.delete", request.path_params["document_id"])
-        await app.store.document(entry.target, principal=principal)  # what is not there is not deleted
-        await app.audit.record(entry)
-    removed = await app.store.delete(request.path_params["document_id"], principal=principal)
+    document_id = (await app.store.document(request.path_params["document_id"], principal=principal)).id
+    await app.audit.record(entry_of(current_request(), "document.delete", document_id))
+    removed = await app.store.delete(document_id, principal=principal)
     for layer in OF_DOCUMENTS:
         await app.cache.clear(layer, tenant=principal.tenant)
     return {"deleted": _document(removed)}
@@ -222,8 +233,10 @@ async def get_thread(app: "App", request: Request) -> dict[str, Any]:
 
 
 async def delete_thread(app: "App", request: Request) -> dict[str, Any]:
-    thread_id = request.path_params["thread_id"]
-    await app.conversations.forget(thread_id, principal=current_request().principal)
+    thread_id, principal = request.path_params["thread_id"], current_request().principal
+    await app.conversations.thread(thread_id, principal=principal)  # what is not there is not deleted
+    await app.audit.record(entry_of(current_request(), "thread.delete", thread_id))
+    await app.conversations.forget(thread_id, principal=principal)
     return {"deleted": thread_id}
 
 

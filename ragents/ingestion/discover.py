@@ -47,9 +47,13 @@ def discover(paths: Sequence[Path]) -> tuple[list[Found], dict[str, int]]:
     for path in paths:
         if not path.exists():
             raise InputError(f"{str(path)!r} does not exist; give files or directories", field="path")
+        if not (path.is_file() or path.is_dir()):
+            raise InputError(f"{str(path)!r} is neither a file nor a directory; save what it gives first", field="path")
         root = path.resolve()
         for file in _files(root):
-            if file.suffix.lower() in FORMATS or root == file:
+            if not file.is_file():
+                skipped["(no regular file)"] = skipped.get("(no regular file)", 0) + 1
+            elif file.suffix.lower() in FORMATS or root == file:
                 uri = root.name if root == file else f"{root.name}/{file.relative_to(root).as_posix()}"
                 _add(found, by_uri, Found(file, uri))
             else:
@@ -78,5 +82,5 @@ def _files(root: Path) -> Iterator[Path]:
         directories[:] = sorted(name for name in directories if name not in TOOL_DIRECTORIES)
         for name in sorted(names):
             file = Path(directory) / name
-            if file.is_file() and (not file.is_symlink() or file.resolve().is_relative_to(root)):
+            if not file.is_symlink() or (file.is_file() and file.resolve().is_relative_to(root)):
                 yield file

@@ -17,6 +17,8 @@ RETRY_AFTER_S = 5.0
 GRACE_S = 0.5
 """After the server's own statement_timeout, which gives the better error."""
 
+SPILL = "SELECT count(*) FROM generate_series(1, 60000)"
+
 UNREACHABLE = (
     OSError,
     TimeoutError,
@@ -93,6 +95,16 @@ class Connections:
         except UNREACHABLE as error:
             log.warning("%s: %s: %s", self.component, type(error).__name__, error)
             raise self._unavailable(error) from error
+
+    async def check_disk(self) -> None:
+        """BackendUnavailable while Postgres has no room: reading goes on then, so nothing else tells before a question.
+
+        A list of numbers that is too large for its memory is written to the server's disk and thrown away: 103 blocks
+        of 8 KB, no rights, no rows, no WAL. A server with `temp_tablespaces` writes them there instead.
+        """
+        async with self.use() as db, db.transaction(readonly=True):
+            await db.execute("SET LOCAL work_mem = '64kB'")
+            await db.execute(SPILL)
 
     def _unavailable(self, error: BaseException) -> BackendUnavailable:
         if self.component == "store":
@@ -176,6 +188,8 @@ def reason_of(error: BaseException) -> str:
             return "it did not answer in time"
         case asyncpg.TooManyConnectionsError():
             return "it has no free connection"
+        case asyncpg.DiskFullError():
+            return "its disk is full; free some space there"
         case asyncpg.ReadOnlySQLTransactionError():
             return "it is read-only; a fail-over may be under way"
         case _:

@@ -102,7 +102,7 @@ def test_doctor_finds_a_healthy_machine(server: Server) -> None:
     assert programs
     assert (Path(programs[1]) / "pg_dump").is_file()
     assert f"socket in {server.home / 'postgres' / 'cluster'}" in postgres
-    assert verdicts.keys() == {"python", "packages", "disk", "settings", "model", "postgres"}
+    assert verdicts.keys() == {"python", "packages", "disk", "settings", "llm", "model", "postgres"}
     assert "failed" not in verdicts.values()
 
 

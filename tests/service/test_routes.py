@@ -1,13 +1,20 @@
 """What each route answers when all is well."""
 
 import asyncio
+import json
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import httpx
 import pytest
+from starlette.routing import BaseRoute, Mount, Route
 
 from ragents.deployment.bentoml_service import RAGentsService
 from ragents.embeddings import EncodedBatch
+from ragents.errors import BackendUnavailable
+from ragents.principal import Principal, Role
 from ragents.rag.cache import CacheConfig, get_cache
 from tests.doubles import add_document
 
@@ -176,7 +183,7 @@ async def test_health_names_each_component(client: httpx.AsyncClient) -> None:
     response = await client.get("/health")
     body = response.json()
     assert (response.status_code, body["status"]) == (200, "ok")
-    assert set(body["components"]) == {"store", "cache", "checkpointer", "llm", "encoder", "limits"}
+    assert set(body["components"]) == {"store", "cache", "checkpointer", "llm", "encoder", "limits", "disk"}
 
 
 async def test_health_tells_a_needed_component_from_another(
@@ -229,9 +236,93 @@ async def test_the_metrics_of_bentoml_keep_one_series_per_route(client: httpx.As
     assert "/nowhere/" not in text
 
 
-async def test_the_openapi_page_knows_the_routes(client: httpx.AsyncClient) -> None:
-    paths = (await client.get("/docs.json")).json()["paths"]
-    assert {"/query", "/query/batch", "/api/v1/query", "/cache/clear"} <= set(paths)
+BENTOML_OWN = {"/healthz", "/schema.json"}
+
+
+def served(routes: Sequence[BaseRoute]) -> Iterator[tuple[str, str]]:
+    """(method, path) of whatever the server answers, BentoML's own routes too."""
+    for route in routes:
+        if isinstance(route, Route):
+            yield from ((method, route.path) for method in route.methods or {"GET"} if method != "HEAD")
+        elif isinstance(route, Mount) and route.routes:
+            yield from served(route.routes)
+
+
+@pytest.mark.parametrize("role", ["user", "admin"])
+async def test_whoever_deletes_is_in_the_audit_log(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, role: Role
+) -> None:
+    from ragents.deployment.bentoml_service import _state
+
+    principal = Principal("default", "ann", role)
+    monkeypatch.setattr("ragents.deployment.auth.LOCAL_ADMIN", principal)
+    document = await add_document(_state.app.engine, "audited.md", ["Beavers audit their dams."], principal=principal)
+    thread = (await client.post("/query", json={"query": "Who audits dams?"})).json()["thread_id"]
+    with caplog.at_level("INFO", logger="ragents.audit"):
+        for path in (f"/api/v1/documents/{document}", "/api/v1/documents/nothing", "/threads/nothing"):
+            await client.delete(path)
+        deleted = await client.delete(f"/threads/{thread}", headers={"X-Request-ID": "r-1"})
+    assert deleted.status_code == 200
+    found = [json.loads(record.message) for record in caplog.records if record.name == "ragents.audit"]
+    assert [(each["action"], each["actor"], each["target"]) for each in found] == [
+        ("document.delete", "ann", document),
+        ("thread.delete", "ann", thread),
+    ]
+    assert found[1]["request_id"] == "r-1"
+
+
+@pytest.mark.parametrize("path", ["/api/v1/documents/{document}", "/threads/{thread}"])
+async def test_nothing_is_deleted_while_the_audit_log_cannot_be_written(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    from ragents.deployment.bentoml_service import _state
+
+    async def away(self: object, entry: object) -> None:
+        raise BackendUnavailable("store", "it is away")
+
+    document = await add_document(_state.app.engine, "kept.md", ["Beavers keep their dams."])
+    thread = (await client.post("/query", json={"query": "Who keeps dams?"})).json()["thread_id"]
+    place = path.format(document=document, thread=thread)
+    with monkeypatch.context() as patched:
+        patched.setattr(type(_state.app.audit), "record", away)
+        assert (await client.delete(place)).status_code == 503
+    assert (await client.get(place)).status_code == 200
+    await client.delete(f"/api/v1/documents/{document}")
+
+
+async def test_the_openapi_page_has_every_route_and_only_those(client: httpx.AsyncClient, asgi: Any) -> None:
+    found = (await client.get("/docs.json")).json()
+    listed = {(method.upper(), path) for path, methods in found["paths"].items() for method in methods}
+    assert listed == {(method, path) for method, path in served(asgi.app.routes) if path not in BENTOML_OWN}
+    for method, path in listed:
+        each = found["paths"][path][method.lower()]
+        assert each["summary"]
+        assert ("requestBody" in each) == (method == "POST"), path
+
+
+async def test_the_openapi_page_is_valid_and_has_the_fields_of_a_question(client: httpx.AsyncClient) -> None:
+    found = (await client.get("/docs.json")).json()
+    schemas = found["components"]["schemas"]
+    references = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(found)))
+    assert references <= schemas.keys()
+    asked = found["paths"]["/query"]["post"]
+    assert asked["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/QueryRequest")
+    assert {"query", "agent_type", "collection", "filters", "top_k"} <= schemas["QueryRequest"]["properties"].keys()
+    assert {"answer", "sources", "pending"} <= schemas["QueryResponse"]["properties"].keys()
+    stream = found["paths"]["/query/stream"]["post"]["responses"]["200"]["content"]
+    assert stream.keys() == {"text/event-stream"}
+    (named,) = found["paths"]["/threads/{thread_id}"]["get"]["parameters"]
+    assert (named["name"], named["in"], named["required"]) == ("thread_id", "path", True)
+
+
+async def test_the_first_page_is_ours_and_loads_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
+    response = await client.get("/")
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/html")
+    assert response.headers["content-security-policy"] == "default-src 'none'"
+    assert not re.search(r"https?://|<script|//\w", response.text)
+    assert "/query/stream" in response.text
+    assert (await client.head("/")).status_code == 200
 
 
 async def test_a_question_that_waits_goes_by_priority() -> None:

@@ -1,4 +1,4 @@
-"""What admins did: a line of JSON in the log, and a row where there is a Postgres."""
+"""What was deleted, and what admins did: a line of JSON in the log, and a row where there is a Postgres."""
 
 import json
 import logging

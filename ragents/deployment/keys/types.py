@@ -124,7 +124,7 @@ class KeyStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """Something that an admin did."""
+    """Something that cannot be undone, or that an admin did."""
 
     tenant: str
     actor: str

@@ -117,8 +117,11 @@ def load_jsonl(path: Path, uri: str) -> Iterator[LoadedDocument | DocumentError]
             try:
                 record = json.loads(line)
                 text = record["text"]
-            except (ValueError, LookupError, TypeError, RecursionError) as error:
-                detail = f'line {number} is not an object with "text": {error}'
+            except (ValueError, RecursionError) as error:
+                yield DocumentError(f"{uri}#{number}", "unsupported", f"line {number} is not JSON: {error}")
+                continue
+            except (LookupError, TypeError):
+                detail = f'line {number} is not an object with "text"'
                 yield DocumentError(f"{uri}#{number}", "unsupported", detail)
                 continue
             name = str(record.get("_id", record.get("id", number)))

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from ragents.agents.conversations import Conversations
+from ragents.agents.types import AgentAnswer
 from ragents.cli.main import cli
+from ragents.rag.types import RAGResponse
 
 RUNNER = CliRunner()
 DOUBLES = {
@@ -53,16 +56,20 @@ def test_the_version_is_told() -> None:
         (["query", "x", "--file", "y"], 2, "give a question"),
         (["query", "x", "--top-k", "99"], 2, "equal to 50"),
         (["query", "x"], 1, "no collection 'default'"),
-        (["query", "--file", "nowhere.txt"], 1, "nowhere.txt"),
+        (["query", "--file", "nowhere.txt"], 2, "nowhere.txt"),
         (["query", "x", "--config", "nowhere.yaml"], 2, "nowhere.yaml"),
-        (["ingest", "nowhere"], 1, "does not exist"),
+        (["query", ""], 2, "empty"),
+        (["query", "x", "-a", "nope"], 2, "'nope'"),
+        (["ingest", ".", "-c", ""], 2, "expected 1 to 200"),
+        (["ingest", ".", "-c", "a\nb"], 2, "expected 1 to 200"),
+        (["ingest", "nowhere"], 2, "does not exist"),
         (["delete", "nothing.md"], 1, "no document 'nothing.md'"),
         (["db", "migrate"], 2, "has no schema"),
         (["reembed"], 2, "store.backend = 'postgres' can"),
         (["eval"], 2, "give a BEIR folder"),
-        (["eval", "nowhere"], 1, "corpus.jsonl is missing"),
+        (["eval", "nowhere"], 2, "corpus.jsonl is missing"),
         (["eval", "nowhere", "--fail-under", "ndcg=1"], 2, "hybrid.ndcg@10"),
-        (["eval", "--answers", "nowhere.jsonl"], 1, "nowhere.jsonl"),
+        (["eval", "--answers", "nowhere.jsonl"], 2, "nowhere.jsonl"),
     ],
 )
 def test_what_goes_wrong_is_one_line_and_a_status(arguments: list[str], status: int, words: str) -> None:
@@ -70,6 +77,49 @@ def test_what_goes_wrong_is_one_line_and_a_status(arguments: list[str], status: 
     assert result.exit_code == status, result.output
     assert words in result.output
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.jsonl", b'{"text": "one"}\n{"q": 1}\n', 'a.jsonl, line 2: expected {"text": "..."}'),
+        ("a.jsonl", b'{"text": 7}\n', "a.jsonl, line 1: expected"),
+        ("a.jsonl", b'{"text": " "}\n', "a.jsonl, line 1: expected"),
+        ("a.jsonl", b'["text"]\n', "line 1: a JSON list"),
+        ("a.jsonl", b'{"text"\n', "line 1: not JSON"),
+        ("a.txt", b"\x80\xff\x00", "a.txt' is not text in UTF-8"),
+    ],
+)
+def test_a_file_of_questions_that_cannot_be_read_is_one_line_and_nothing_is_asked(
+    tmp_path: Path, name: str, content: bytes, words: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    result = RUNNER.invoke(cli, ["query", "--file", str(tmp_path / name)])
+    assert (result.exit_code, result.stdout) == (2, ""), result.output
+    assert words in result.output
+    assert "Traceback" not in result.output
+    assert isinstance(result.exception, SystemExit)
+
+
+def test_the_questions_of_a_file_are_printed_with_their_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask(self: object, text: str, **_: object) -> AgentAnswer:
+        return AgentAnswer("t", "simple", RAGResponse(text, answer=f"the answer to {text}"))
+
+    monkeypatch.setattr(Conversations, "ask", ask)
+    (tmp_path / "a.jsonl").write_text('{"text": "one"}\n\n{"question": "two"}\n{"text": "three"}\n')
+    arguments = ["query", "--file", str(tmp_path / "a.jsonl"), "--limit", "2"]
+    shown = RUNNER.invoke(cli, arguments)
+    assert shown.exit_code == 0, shown.output
+    assert "the answer to one" in shown.stdout
+    assert "the answer to two" in shown.stdout
+    assert "three" not in shown.output
+    lines = [json.loads(line) for line in RUNNER.invoke(cli, [*arguments, "--json"]).stdout.splitlines()]
+    assert [(each["query"], each["answer"]) for each in lines] == [
+        ("one", "the answer to one"),
+        ("two", "the answer to two"),
+    ]
 
 
 def test_ingest_reports_counts_and_names_what_it_could_not_take(tmp_path: Path) -> None:
@@ -99,6 +149,30 @@ def test_doctor_says_what_is_wrong_with_the_settings(monkeypatch: pytest.MonkeyP
     (failed,) = [f for f in json.loads(result.stdout)["findings"] if f["verdict"] == "failed"]
     assert result.exit_code == 1
     assert (failed["check"], "rag.top_q" in failed["found"]) == ("settings", True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"PROVIDER": "opnai", "MODEL_NAME": "x"}, "'opnai'"),
+        ({"PROVIDER": "openai", "BASE_URL": "http://127.0.0.1:9"}, "llm.model_name is not set"),
+        ({"FALLBACKS": '[{"provider": "openai"}]'}, "llm.api_key is not set"),
+    ],
+)
+def test_a_language_model_that_cannot_be_made_is_told_by_doctor_and_before_anything_is_served(
+    settings: dict[str, str], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in settings.items():
+        monkeypatch.setenv(f"RAGENTS_LLM__{name}", value)
+    found = json.loads(RUNNER.invoke(cli, ["doctor", "--json"]).stdout)["findings"]
+    (failed,) = [each for each in found if each["verdict"] == "failed"]
+    assert failed["check"] == "llm"
+    assert words in failed["found"]
+    monkeypatch.setattr("os.execve", lambda *_: pytest.fail("it was served"))
+    served = RUNNER.invoke(cli, ["serve"])
+    assert served.exit_code == 2, served.output
+    assert words in served.output.replace("\n", " ")
+    assert "serving" not in served.output
 
 
 def test_doctor_warns_of_a_store_that_forgets() -> None:

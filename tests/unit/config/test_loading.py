@@ -23,7 +23,13 @@ def load(tmp_path: Path, yaml: str = "", environ: dict[str, str] | None = None, 
         ("rag: {top_k: many}", ["rag.top_k", "'many'"]),
         ("rag: {top_k: 99}", ["rag.top_k", "99"]),
         ("rag: {chunk_size: 200, chunk_overlap: 300}", ["chunk_overlap (300)", "chunk_size (200)"]),
-        ("rag: [1, 2]", ["rag"]),
+        ("rag: [1, 2]", ["rag: expected keys and values below it, found list"]),
+        (
+            "rag: {top_k: 3}\nllm: {}\nrag: {candidates: 50}",
+            ["settings.yaml line 3", "the key 'rag' is there twice", "line 1"],
+        ),
+        ("rag:\n  top_k: 3\n  top_k: 4", ["line 3", "the key 'top_k' is there twice", "line 2"]),
+        ("rag: {top_k: 3, top_k: 3}", ["line 1", "the key 'top_k' is there twice"]),
         ("- a list", ["expected sections", "list"]),
         ("rag: {top_k: 3", ["line", "YAML"]),
     ],
@@ -39,6 +45,19 @@ def test_a_missing_file_that_was_named_is_an_error(tmp_path: Path) -> None:
         load_settings(ServiceConfig, path=tmp_path / "nowhere.yaml", environ={})
     with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
         load_settings(ServiceConfig, environ={"RAGENTS_CONFIG": str(tmp_path / "nowhere.yaml")})
+
+
+def test_a_directory_in_place_of_the_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configuration.yaml").mkdir()
+    for environ in ({}, {"RAGENTS_CONFIG": str(tmp_path)}):
+        with pytest.raises(ConfigError, match="is a directory; name a YAML file"):
+            load_settings(ServiceConfig, environ=environ)
+
+
+def test_a_key_that_a_merge_brings_may_be_there_as_well(tmp_path: Path) -> None:
+    with_merge = "rag:\n  <<: {top_k: 3, candidates: 50}\n  top_k: 4\n"
+    assert (load(tmp_path, with_merge).rag.top_k, load(tmp_path, with_merge).rag.candidates) == (4, 50)
 
 
 def test_an_unknown_variable_is_refused(tmp_path: Path) -> None:

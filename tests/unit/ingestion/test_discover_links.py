@@ -1,7 +1,11 @@
 """Links: a directory that is ingested does not reach out of itself."""
 
+import os
 from pathlib import Path
 
+import pytest
+
+from ragents.errors import InputError
 from ragents.ingestion.discover import discover
 
 
@@ -20,3 +24,12 @@ def test_a_link_that_is_given_by_name_is_taken(tmp_path: Path) -> None:
     (tmp_path / "real.md").write_text("a")
     (tmp_path / "link.md").symlink_to(tmp_path / "real.md")
     assert len(discover([tmp_path / "link.md"])[0]) == 1
+
+
+def test_a_pipe_is_counted_in_a_directory_and_refused_by_name(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.md")
+    (tmp_path / "a.md").write_text("a")
+    found, skipped = discover([tmp_path])
+    assert ([each.path.name for each in found], skipped) == (["a.md"], {"(no regular file)": 1})
+    with pytest.raises(InputError, match=r"pipe\.md' is neither a file nor a directory"):
+        discover([tmp_path / "pipe.md"])
