@@ -3,7 +3,9 @@
 import re
 
 # After . ! ? (and a closing quote or bracket) before something that begins a sentence; or at a line break of Markdown.
-BOUNDARY = re.compile(r"(?<=[.!?])[\"')\]]?\s+(?=[\"'(\[*`]?[A-Z0-9À-ÖØ-Þ])|\n\s*\n|\n(?=\s*(?:[-*+#|>]|\d+[.)])\s?)")
+BOUNDARY = re.compile(
+    r"(?<=[.!?])[\"')\]]?\s+(?=[\"'(\[*`]?[A-Z0-9À-ÖØ-Þ])|\n\s*\n|\n(?=\s*(?:[-*+]\s|[#|>]|\d+[.)]\s))"
+)
 UNDERLINED = re.compile(r"^([^\n|]+)\n(?:=+|-{3,})[ \t]*$", re.MULTILINE)
 HEADING_LINE = re.compile(r"^( {0,3}#{1,6}[ \t][^\n]*)\n", re.MULTILINE)
 HEADING = re.compile(r"^\s{0,3}#{1,6}\s")

@@ -95,6 +95,10 @@ def test_the_synchronous_call_says_what_to_do() -> None:
         ("Version 1.4.39 is out. It costs 3.5 dollars now.", ["Version 1.4.39 is out.", "It costs 3.5 dollars now."]),
         ("- first item here\n- second item here", ["first item here", "second item here"]),
         (
+            "Of the kinds **connect**,\n**read** and\n-1 or\n2.5 it is wrapped.",
+            ["Of the kinds **connect**, **read** and -1 or 2.5 it is wrapped."],
+        ),
+        (
             "A line that\nwraps in the middle.\n\nA new paragraph here",
             ["A line that wraps in the middle.", "A new paragraph here"],
         ),
