@@ -94,7 +94,7 @@ def test_an_encoder_killed_under_load_is_503_for_those_it_had_and_comes_back(sha
 
 
 def test_an_encoder_that_hangs_is_503_in_time_while_the_workers_stay_ready(start_server: StartServer) -> None:
-    server = start_server("hanging", **SETTINGS, RAGENTS_SERVING__ENCODER_TIMEOUT_S="1.5")
+    server = start_server("hanging", **SETTINGS, RAGENTS_SERVING__ENCODER_TIMEOUT_S="4")  # also for the documents of the start
     (encoder,) = workers_of(server, NAME)
     encoder.suspend()
     try:
