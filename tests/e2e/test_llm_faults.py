@@ -120,9 +120,12 @@ def test_the_breaker_opens_and_closes(
         assert "status 500" in asked(server, "simple")[1]["error"]
     status, body, seconds = asked(server, "simple")
     assert (status, len(mock.seen.requests)) == (503, 2), "the third did not reach the model"
-    assert "left alone after repeated failures" in body["error"]
+    assert "left alone after repeated failures (the last one: answered with status 500)" in body["error"]
     assert seconds < 1
     assert failures(server) == {"server_error": 2.0, "circuit_open": 1.0}
+    mock.play(Step(fault="401"))
+    time.sleep(1.0)
+    assert "status 401" in asked(server, "simple")[1]["error"], "the one call that decides"
     mock.play(Step(content=SAID))
     time.sleep(1.0)
     assert asked(server, "simple")[1]["answer"] == SAID
