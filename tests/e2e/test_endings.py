@@ -69,3 +69,8 @@ def test_an_answer_that_cites_nothing_has_no_confidence_and_a_note(server: Serve
     answer = server.ask("How long is the store configured?")
     assert (answer["confidence"], answer["citations"], answer["finish_reason"]) == (0.0, [], "stop")
     assert answer["notes"] == ["the answer cites no passage: what it rests on is not shown"]
+
+
+def test_what_is_computed_from_the_question_alone_is_certain(server: Server) -> None:
+    answer = server.ask("How many days lie between 1990-01-01 and 2022-08-23?", agent_type="logical")
+    assert (answer["answer"], answer["confidence"]) == ("Between them lie 11922 days.", 1.0)

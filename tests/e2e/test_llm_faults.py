@@ -120,8 +120,11 @@ def test_the_breaker_opens_and_closes(
         assert "status 500" in asked(server, "simple")[1]["error"]
     status, body, _ = asked(server, "simple")
     assert (status, len(mock.seen.requests)) == (503, 2), "the third did not reach the model"
-    assert "left alone after repeated failures" in body["error"]
+    assert "left alone after repeated failures (the last one: answered with status 500)" in body["error"]
     assert failures(server) == {"server_error": 2.0, "circuit_open": 1.0}
+    mock.play(Step(fault="401"))
+    time.sleep(1.0)
+    assert "status 401" in asked(server, "simple")[1]["error"], "the one call that decides"
     mock.play(Step(content=SAID))
     deadline = time.monotonic() + 30
     while (status := asked(server, "simple")[0]) == 503:

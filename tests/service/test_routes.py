@@ -22,7 +22,7 @@ QUESTION = {"query": "Where does adaptive batching sit?"}
 LAYER = {"hits", "misses", "hit_rate", "entries", "bytes", "evictions", "age_s"}
 FIELDS = {
     *("answer", "sources", "citations", "thread_id", "agent_type", "confidence", "cached", "model", "usage"),
-    *("timings", "latency_ms", "request_id", "notes", "pending", "cache_age_s", "cache_similarity"),
+    *("timings", "latency_ms", "request_id", "notes", "pending", "cache_age_s", "cache_similarity", "finish_reason"),
 }
 
 

@@ -213,6 +213,15 @@ async def test_each_step_says_what_it_does() -> None:
         ("Are there limits on uploads?", [QUESTION], "Are there limits on uploads?"),
         ("Which documents say that the store is fast?", [QUESTION], "Which documents say that the store is fast?"),
         ("How does that work?", ["?"], "How does that work?"),
+        (
+            "What does its error E12 mean?",
+            ["What voltage does the Triton need?"],
+            "What does its error E12 mean? (triton)",
+        ),
+        ("And its warranty?", ["What is the price of the QM-311?"], "And its warranty? (qm-311)"),
+        ("How heavy is it?", ["QM-311 price?"], "How heavy is it? (qm-311)"),
+        ("How heavy is it?", ["Compare prices of the Triton!", "And in 2021?"], "How heavy is it? (triton)"),
+        ("Why is it?", ["Does Postgres store vectors?"], "Why is it? (postgres store vectors)"),
     ],
 )
 def test_a_follow_up_is_given_its_subject(question: str, history: list[str], expected: str) -> None:
