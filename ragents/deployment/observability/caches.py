@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 
 from ragents.deployment.observability import workers
 from ragents.rag.cache import RAGCache
@@ -13,17 +13,23 @@ from ragents.rag.cache.cache import LayerCounts
 class CacheMetrics:
     """The caches count by themselves; what came since the last time is added here."""
 
-    def __init__(self) -> None:
-        self._hits = Counter("rag_cache_hits_total", "Cache hits", ["layer"])
-        self._misses = Counter("rag_cache_misses_total", "Cache misses", ["layer"])
-        self._evictions = Counter("rag_cache_evictions_total", "Entries evicted", ["layer"])
-        self._joined = Counter("rag_cache_joined_total", "Questions told the answer that an equal one waited for")
-        self._up = Gauge("rag_cache_up", "Whether the cache works in full", multiprocess_mode="livemin")
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self._registry = registry
+        self._hits = Counter("rag_cache_hits_total", "Cache hits", ["layer"], registry=registry)
+        self._misses = Counter("rag_cache_misses_total", "Cache misses", ["layer"], registry=registry)
+        self._evictions = Counter("rag_cache_evictions_total", "Entries evicted", ["layer"], registry=registry)
+        self._joined = Counter(
+            "rag_cache_joined_total", "Questions told the answer that an equal one waited for", registry=registry
+        )
+        self._up = Gauge(
+            "rag_cache_up", "Whether the cache works in full", multiprocess_mode="livemin", registry=registry
+        )
         self._hit_rate = Gauge(
             "rag_cache_hit_rate",
             "Hits / look-ups of all workers since the server began, 0..1",
             ["layer"],
             multiprocess_mode="livemostrecent",
+            registry=registry,
         )
         self._bytes: Gauge | None = None
         self._seen: dict[str, LayerCounts] = {}
@@ -61,7 +67,13 @@ class CacheMetrics:
         """On Redis every worker sees the same bytes; in memory each has its own."""
         if self._bytes is None:
             mode = "livemostrecent" if shared else "livesum"
-            self._bytes = Gauge("rag_cache_bytes", "Bytes held", ["layer"], multiprocess_mode=mode)  # type: ignore[arg-type]
+            self._bytes = Gauge(
+                "rag_cache_bytes",
+                "Bytes held",
+                ["layer"],
+                multiprocess_mode=mode,  # type: ignore[arg-type]
+                registry=self._registry,
+            )
         return self._bytes
 
     def _rates(self) -> None:

@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
-from ragents.agents import Turn
+from ragents.agents import AgentConfig, Turn
 from ragents.agents.conversations import Asked, Conversations
 from ragents.agents.react import ReactAgent
 from ragents.agents.simple import SimpleAgent
@@ -60,6 +60,18 @@ NO_MATTER_MODEL = {
     ),
     "breaker_reset_s": "as timeouts",
     "fallbacks": "each is a model of its own in the key",
+}
+NO_MATTER_AGENTS = {
+    **dict.fromkeys(
+        ["turn_timeout_s", "max_steps", "max_tokens_per_turn"], "an answer that one of them cut short is not kept"
+    ),
+    **dict.fromkeys(["concurrent_turns", "thread_wait_s"], "it is about when"),
+}
+NO_MATTER_RERANK = {
+    **dict.fromkeys(["provider", "model", "base_url"], "it is the reranker's name, which is in the key"),
+    "candidates": "it is in the key (see the test of the reranker)",
+    "timeout_s": "what a late reranker left as it was is not kept",
+    **dict.fromkeys(["api_key", "device"], "it does not change the ranking"),
 }
 HISTORY = (HumanMessage("a"), AIMessage("b"))
 OTHER_TURN: dict[str, Any] = {
@@ -190,6 +202,8 @@ async def test_a_chat_model_that_is_handed_in_is_known_by_its_settings() -> None
         (set(RAGConfig.model_fields), {*OTHER_RAG, *NO_MATTER_RAG}),
         (set(QueryConfig.model_fields), {*OTHER_QUERY, *NO_MATTER_QUERY}),
         (set(ModelConfig.model_fields), {*OTHER_MODEL, *NO_MATTER_MODEL}),
+        (set(AgentConfig.model_fields), set(NO_MATTER_AGENTS)),
+        (set(RerankConfig.model_fields), set(NO_MATTER_RERANK)),
         ({each.name for each in fields(Turn)}, {*OTHER_TURN, *NO_MATTER_TURN}),
         (set(QueryRequest.model_fields), {*OTHER_TURN, *NO_MATTER_REQUEST} - {"principal", "history"}),
         (
@@ -197,7 +211,7 @@ async def test_a_chat_model_that_is_handed_in_is_known_by_its_settings() -> None
             {*OTHER_TURN, *NO_MATTER_REQUEST, "table_name"} - {"principal", "history", "collection"},
         ),
     ],
-    ids=["rag", "rag.query", "llm", "turn", "/query", "/api/v1/query"],
+    ids=["rag", "rag.query", "llm", "agents", "rerank", "turn", "/query", "/api/v1/query"],
 )
 def test_a_field_that_is_new_must_be_named_here(known: set[str], named: set[str]) -> None:
     assert known == named
