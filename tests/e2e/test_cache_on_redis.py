@@ -178,7 +178,7 @@ def test_a_redis_without_memory_left_fails_no_question(
             until = time.monotonic() + 60
             while "no memory left" not in str(health(server)[1]):  # of the worker that was refused
                 assert time.monotonic() < until
-                ask_all(server, f"{policy}{until} " + "long " * 400)
+                ask_all(server, f"{policy}{time.monotonic()} " + "long " * 400)
         else:
             wait_until_ok(server)
     wait_until_ok(server)
