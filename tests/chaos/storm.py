@@ -172,7 +172,7 @@ class Storm:
         until = time.monotonic() + seconds
         faults = [self._kill, self._stop, self._store, self._kill]
         turn = 0
-        while time.monotonic() < until:
+        while time.monotonic() < until or turn < len(set(faults)):  # each kind, however slow the machine is
             await asyncio.sleep(self.random.uniform(0.5, 1.5))
             await faults[turn % len(faults)](http)
             turn += 1

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -67,8 +68,9 @@ class Server:
         if self.process.poll() is not None:
             return
         for process in psutil.Process(self.process.pid).children(recursive=True):
-            if "guardian" not in " ".join(process.cmdline()) and "postgres" not in process.name():
-                process.kill()
+            with suppress(psutil.Error):  # one that has just ended
+                if "guardian" not in " ".join(process.cmdline()) and "postgres" not in process.name():
+                    process.kill()
         self.process.kill()
         self.process.wait(10)
 

@@ -4,6 +4,7 @@ import concurrent.futures
 import signal
 import threading
 import time
+from pathlib import Path
 
 import httpx
 import psutil
@@ -93,8 +94,17 @@ def test_an_encoder_killed_under_load_is_503_for_those_it_had_and_comes_back(sha
     assert "Traceback" not in shared.log.read_text()
 
 
-def test_an_encoder_that_hangs_is_503_in_time_while_the_workers_stay_ready(start_server: StartServer) -> None:
-    server = start_server("hanging", **SETTINGS, RAGENTS_SERVING__ENCODER_TIMEOUT_S="4")  # also for the documents of the start
+def test_an_encoder_that_hangs_is_503_in_time_while_the_workers_stay_ready(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    short = tmp_path / "short.md"  # all of the documents, at once, may take a busy machine longer than a request may
+    short.write_text("# Somebody\n\nThere is somebody.\n")
+    server = start_server(
+        "hanging",
+        **SETTINGS,
+        RAGENTS_SERVING__ENCODER_TIMEOUT_S="3",
+        RAGENTS_SERVING__SAMPLE_DOCUMENTS=str(short),
+    )
     (encoder,) = workers_of(server, NAME)
     encoder.suspend()
     try:
