@@ -154,10 +154,10 @@ def _summarise(report: "IngestReport") -> None:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(report.skipped.items()))
         console.print(f"[dim]passed over: {escape(kinds)}[/]", highlight=False)
     stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report.stage_s.items())
+    left = f"{len(report.failures)} not taken" + (", files or single documents in them" if report.failures else "")
     console.print(
         f"{report.files} files in {report.seconds:.1f} s: {report.created} documents new, {report.replaced} replaced, "
-        f"{report.unchanged} unchanged, {report.chunks} chunks; {len(report.failures)} files, or documents within one, "
-        f"not taken ({stages})",
+        f"{report.unchanged} unchanged; {left}; {report.chunks} chunks ({stages})",
         highlight=False,
         soft_wrap=True,
     )

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -96,8 +97,10 @@ def create_routes(state: State, apis: Sequence[Api] = ()) -> Starlette:
 
         return await respond(work)
 
+    told = cache(lambda: document(apis))  # made once: it takes tens of milliseconds, in which nobody is answered
+
     async def docs(request: Request) -> Response:
-        return json_response(document(apis))
+        return json_response(told())
 
     async def index(request: Request) -> Response:
         return page(apis)

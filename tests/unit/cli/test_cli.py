@@ -131,6 +131,7 @@ def test_ingest_reports_counts_and_names_what_it_could_not_take(tmp_path: Path) 
     assert (report["created"], report["failures"][0]["reason"]) == (1, "mislabelled")
     shown = RUNNER.invoke(cli, ["ingest", str(tmp_path)])
     assert "1 documents new" in shown.output
+    assert "1 not taken, files or single documents in them" in " ".join(shown.output.split())
     assert "mislabelled" in shown.output
 
 

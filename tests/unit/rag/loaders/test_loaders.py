@@ -269,6 +269,15 @@ def test_jsonl_holds_a_document_per_line(tmp_path: Path) -> None:
     assert documents[0].digest != documents[1].digest
 
 
+@pytest.mark.parametrize(
+    ("bad", "told"), [('{"body": 1}', 'line 1 is not an object with "text"'), ("{", "line 1 is not JSON: ")]
+)
+def test_a_bad_line_of_jsonl_is_told_in_words(tmp_path: Path, bad: str, told: str) -> None:
+    (error,) = load(write(tmp_path / "c.jsonl", bad), uri="c.jsonl", limits=LIMITS)
+    assert isinstance(error, DocumentError)
+    assert error.detail == told or (told.endswith(": ") and error.detail.startswith(told))
+
+
 @pytest.mark.parametrize("bad", ["nonsense", '{"title": "no text"}', "[1]", "5", '{"_id": "1", "text": "again"}'])
 def test_a_bad_line_of_jsonl_is_named_and_the_others_are_read(tmp_path: Path, bad: str) -> None:
     lines = f'{{"_id": "1", "text": "one"}}\n{bad}\n{{"_id": "3", "text": "three"}}\n'
