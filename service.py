@@ -20,6 +20,9 @@ if models.is_dir():
 
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
 os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
+# A name that no DNS server answers holds one of libuv's threads for 10 s, also when nobody waits for it any more, and
+# half of its 4 may look up names: with that of Redis gone, looking for it kept Postgres from being found for 15 s.
+os.environ.setdefault("UV_THREADPOOL_SIZE", "64")
 
 from ragents.deployment.bentoml_service import RAGentsService  # noqa: E402  # what stands above comes first
 
