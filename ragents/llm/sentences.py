@@ -15,11 +15,15 @@ HEADING = re.compile(r"^\s{0,3}#{1,6}\s")
 LEAD = re.compile(r"^\s*(?:[-*+>]\s+|\d+[.)]\s+)")
 RULE = re.compile(r"^[\s|:=~`*_-]+$")
 LINE_START = re.compile(r"\s*(?:[-*+]\s|[#|>]|\d+[.)]\s)")
+NUMBER = re.compile(r"\s*(?:>\s*)*\d+[.)]")
+"""Of a list's item, or of the line that it begins."""
 MIN_WORDS = 3
 AROUND = 40
 """Characters on either side of a full stop that tell whether it ends a sentence."""
 OPENING = "\"'([*`"
-ABBREVIATED = re.compile(r"\b(?:approx|ca|cf|ch|e\.g|eq|i\.e|resp|sec|vol|z\.B|d\.h|bzw|Abs|Art|Bd)\.$", re.IGNORECASE)
+ABBREVIATED = re.compile(
+    r"\b(?:approx|ca|cf|ch|e\.g|eq|i\.e|resp|sec|vol|z\.B|d\.h|bzw|inkl|vgl|Abs|Art|Bd)\.$", re.IGNORECASE
+)
 """What sentencex 1.0 does not know in English, and what German readers would miss most."""
 
 
@@ -55,7 +59,7 @@ def _ends_a_sentence(text: str, found: re.Match[str]) -> bool:
     before = text[max(0, found.start() - AROUND) : found.start()]
     if not before.endswith("."):
         return True
-    if ABBREVIATED.search(before):
+    if ABBREVIATED.search(before) or NUMBER.fullmatch(before.rpartition("\n")[2]):
         return False
     after = text[found.end() : found.end() + AROUND].lstrip(OPENING)
     ends = {each["end_index"] for each in get_sentence_boundaries("en", f"{before} {after}")}
