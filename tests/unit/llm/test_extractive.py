@@ -115,6 +115,14 @@ def test_the_synchronous_call_says_what_to_do() -> None:
             ],
         ),
         (
+            "To order a part do this:\n\n1. Find the number in the catalogue.\n2. Ask the storekeeper, ext. 12.\n3. Wait.",
+            ["To order a part do this:", "Find the number in the catalogue.", "Ask the storekeeper, ext. 12."],
+        ),
+        (
+            "2. Enter the code, vgl. Nr. 5.\n10. Turn the key twice.",
+            ["Enter the code, vgl. Nr. 5.", "Turn the key twice."],
+        ),
+        (
             "The default is 20. It holds for each. [1] Say no more.",
             [
                 "The default is 20.",
