@@ -115,8 +115,8 @@ def test_the_synchronous_call_says_what_to_do() -> None:
             ],
         ),
         (
-            "To order a part do this:\n\n1. Find the number in the catalogue.\n2. Ask the storekeeper, ext. 12.\n3. Wait.",
-            ["To order a part do this:", "Find the number in the catalogue.", "Ask the storekeeper, ext. 12."],
+            "To order a part do this:\n\n1. Find the number in the catalogue.\n2. Ask the keeper, ext. 12.\n3. Wait.",
+            ["To order a part do this:", "Find the number in the catalogue.", "Ask the keeper, ext. 12."],
         ),
         (
             "2. Enter the code, vgl. Nr. 5.\n10. Turn the key twice.",
