@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
 import typer
 from rich.table import Table
 
@@ -48,7 +47,7 @@ class Finding:
 
 
 def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Check Python, packages, settings, disk, model, Postgres; say what to do. Ends with 1 when something fails."""
+    """Check Python, packages, settings, disk, models, Redis, Postgres; say what to do. Ends with 1 when one fails."""
     findings = run(_examine(config))
     if as_json:
         print_json({"findings": [asdict(finding) for finding in findings]})
@@ -124,7 +123,7 @@ async def _language_model(config: "ServiceConfig") -> Finding:
     named = [f"{each.provider}/{each.model_name}" for each in (config.llm, *config.llm.fallbacks)]
     found = ", then ".join(named)
     if unused := [each for each in (config.llm, *config.llm.fallbacks) if each.provider == "extractive"]:
-        addresses = [address for each in unused for address in each.addresses if address is not None]
+        addresses = [_shown(address) for each in unused for address in each.addresses if address is not None]
         if addresses:
             return Finding(
                 "llm",
@@ -147,11 +146,19 @@ async def _language_model(config: "ServiceConfig") -> Finding:
 
 async def _unreachable(address: str) -> str | None:
     """Why no server answers there; None when one does, whatever it says."""
+    import httpx
+
     try:
         async with httpx.AsyncClient(timeout=REACH_TIMEOUT_S) as client, client.stream("GET", address):
             return None
-    except (httpx.TransportError, httpx.InvalidURL) as error:
-        return f"{address} cannot be reached ({str(error) or type(error).__name__})"
+    except (httpx.TransportError, httpx.InvalidURL, ValueError) as error:  # ValueError: a proxy's address
+        return f"{_shown(address)} cannot be reached ({str(error) or type(error).__name__})"
+
+
+def _shown(address: str) -> str:
+    """Without the password it may hold."""
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 async def _redis(config: "ServiceConfig") -> Finding:

@@ -204,6 +204,16 @@ def test_what_is_no_redis_url_is_told_by_doctor_and_before_anything_is_served(
     assert "serving" not in served.output
 
 
+def test_doctor_fails_where_the_redis_of_the_threads_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"redis://127.0.0.1:{taken.getsockname()[1]}/1"
+    monkeypatch.setenv("RAGENTS_CHECKPOINT__BACKEND", "redis")
+    monkeypatch.setenv("RAGENTS_CHECKPOINT__REDIS_URL", url)
+    examined = RUNNER.invoke(cli, ["doctor", "--json"])
+    (failed,) = [each for each in json.loads(examined.stdout)["findings"] if each["verdict"] == "failed"]
+    assert (examined.exit_code, failed["check"]) == (1, "redis")
+
+
 def _llm_finding() -> dict[str, str]:
     result = RUNNER.invoke(cli, ["doctor", "--json"])
     assert result.exit_code == 0, result.output
@@ -234,7 +244,7 @@ def test_doctor_is_content_with_a_model_s_server_whatever_it_says(monkeypatch: p
 
 
 def test_doctor_warns_of_an_address_whose_provider_was_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAGENTS_LLM__BASE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("RAGENTS_LLM__BASE_URL", "http://ann:secret@127.0.0.1:9/v1")
     found = _llm_finding()
     assert found["verdict"] == "warning"
     assert "http://127.0.0.1:9/v1 is not used" in found["found"]
