@@ -65,7 +65,8 @@ async def _examine(path: Path | None) -> list[Finding]:
         return [*findings, Finding("settings", "failed", str(error), "correct the settings, then run doctor again")]
     findings.append(Finding("settings", "ok", _summary(loaded)))
     findings.append(await _language_model(loaded))
-    findings.append(await _try("redis", lambda: _redis(loaded)))
+    if "redis" in (loaded.cache.backend, loaded.checkpoint.backend) or loaded.rate_limit.redis_url is not None:
+        findings.append(await _try("redis", lambda: _redis(loaded)))
     findings.append(await _try("model", lambda: _model(loaded)))
     findings.append(await _try("postgres", lambda: _postgres(loaded)))
     return findings
@@ -169,7 +170,7 @@ async def _redis(config: "ServiceConfig") -> Finding:
 
         async with open_redis(config.checkpoint):
             named[named.index("checkpoint.redis_url")] += " (reached)"
-    return Finding("redis", "ok", ", ".join(named) or "none is set")
+    return Finding("redis", "ok", ", ".join(named))
 
 
 async def _model(config: "ServiceConfig") -> Finding:
