@@ -36,10 +36,12 @@ def delete(
     """Remove a document with everything that was made from it."""
     from ragents.deployment.app import open_app
     from ragents.deployment.keys.types import AuditEntry
+    from ragents.deployment.observability.logs import configure_logging
     from ragents.rag.cache import OF_DOCUMENTS
 
     async def remove() -> None:
         loaded = settings(config)
+        configure_logging(loaded.observability)
         async with open_app(loaded) as app:
             principal = operator(tenant)
             name = collection or loaded.rag.collection

@@ -14,7 +14,17 @@ from urllib.parse import parse_qs, urlsplit
 import typer
 from rich.table import Table
 
-from ragents.cli.output import EXIT_FAILED, ConfigOption, JsonOption, check_models, console, print_json, run, settings
+from ragents.cli.output import (
+    EXIT_FAILED,
+    ConfigOption,
+    JsonOption,
+    check_models,
+    check_redis,
+    console,
+    print_json,
+    run,
+    settings,
+)
 from ragents.config import data_home
 from ragents.errors import RAGentsError
 
@@ -23,7 +33,7 @@ if TYPE_CHECKING:
 
 NEEDED = ("asyncpg", "bentoml", "langgraph", "onnxruntime", "psycopg", "pydantic", "redis")
 MIN_FREE_BYTES, GOOD_FREE_BYTES = 300 * 1024**2, 2 * 1024**3
-CHECK_TIMEOUT_S = 120.0
+CHECK_TIMEOUT_S, REACH_TIMEOUT_S = 120.0, 3.0
 
 Verdict = Literal["ok", "warning", "failed"]
 
@@ -37,7 +47,7 @@ class Finding:
 
 
 def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Check Python, packages, settings, disk, model, Postgres; say what to do. Ends with 1 when something fails."""
+    """Check Python, packages, settings, disk, models, Redis, Postgres; say what to do. Ends with 1 when one fails."""
     findings = run(_examine(config))
     if as_json:
         print_json({"findings": [asdict(finding) for finding in findings]})
@@ -54,7 +64,9 @@ async def _examine(path: Path | None) -> list[Finding]:
     except RAGentsError as error:
         return [*findings, Finding("settings", "failed", str(error), "correct the settings, then run doctor again")]
     findings.append(Finding("settings", "ok", _summary(loaded)))
-    findings.append(_language_model(loaded))
+    findings.append(await _language_model(loaded))
+    if "redis" in (loaded.cache.backend, loaded.checkpoint.backend) or loaded.rate_limit.redis_url is not None:
+        findings.append(await _try("redis", lambda: _redis(loaded)))
     findings.append(await _try("model", lambda: _model(loaded)))
     findings.append(await _try("postgres", lambda: _postgres(loaded)))
     return findings
@@ -103,14 +115,62 @@ def _summary(config: "ServiceConfig") -> str:
     return f"store {where}, cache {config.cache.backend}"
 
 
-def _language_model(config: "ServiceConfig") -> Finding:
-    """As the service makes it. Whether its server answers is not tried: a question may cost money."""
+async def _language_model(config: "ServiceConfig") -> Finding:
+    """As the service makes it. Its server is looked for, and not asked anything: a question may cost money."""
     try:
         check_models(config)
     except RAGentsError as error:
         return Finding("llm", "failed", str(error), "correct the settings, then run doctor again")
     named = [f"{each.provider}/{each.model_name}" for each in (config.llm, *config.llm.fallbacks)]
-    return Finding("llm", "ok", ", then ".join(named))
+    found = ", then ".join(named)
+    if unused := [each for each in (config.llm, *config.llm.fallbacks) if each.provider == "extractive"]:
+        addresses = [_shown(address) for each in unused for address in each.addresses if address is not None]
+        if addresses:
+            return Finding(
+                "llm",
+                "warning",
+                f"{found}: the extractive model asks no server, so {', '.join(addresses)} is not used",
+                "set llm.provider to openai or vllm, or take base_url out",
+            )
+    servers = [
+        address
+        for each in (config.llm, *config.llm.fallbacks)
+        if each.provider in ("openai", "vllm")
+        for address in each.addresses
+        if address is not None
+    ]
+    away = [told for told in await asyncio.gather(*map(_unreachable, servers)) if told is not None]
+    if away:
+        return Finding("llm", "warning", f"{found}: {'; '.join(away)}", "start the server, or correct its base_url")
+    return Finding("llm", "ok", found)
+
+
+async def _unreachable(address: str) -> str | None:
+    """Why no server answers there; None when one does, whatever it says."""
+    import httpx
+
+    try:
+        async with httpx.AsyncClient(timeout=REACH_TIMEOUT_S) as client, client.stream("GET", address):
+            return None
+    except (httpx.TransportError, httpx.InvalidURL, ValueError) as error:  # ValueError: a proxy's address
+        return f"{_shown(address)} cannot be reached ({str(error) or type(error).__name__})"
+
+
+def _shown(address: str) -> str:
+    """Without the password it may hold."""
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+async def _redis(config: "ServiceConfig") -> Finding:
+    """The threads are lost without theirs, so it is asked; the service starts without the others."""
+    named = await check_redis(config)
+    if config.checkpoint.backend == "redis":
+        from ragents.agents.checkpointing.redis.opening import open_redis
+
+        async with open_redis(config.checkpoint):
+            named[named.index("checkpoint.redis_url")] += " (reached)"
+    return Finding("redis", "ok", ", ".join(named))
 
 
 async def _model(config: "ServiceConfig") -> Finding:

@@ -69,6 +69,27 @@ def check_models(config: "ServiceConfig") -> None:
             create_named_model(each)
 
 
+async def check_redis(config: "ServiceConfig") -> list[str]:
+    """Make the clients of Redis as the service does, and connect none. The settings that name one; ConfigError."""
+    named = []
+    if config.cache.backend == "redis":
+        from ragents.rag.cache import get_cache
+
+        await get_cache(config.cache).close()
+        named.append("cache.redis_url")
+    if config.checkpoint.backend == "redis":
+        from ragents.agents.checkpointing.redis.opening import create_client
+
+        await create_client(config.checkpoint).aclose()
+        named.append("checkpoint.redis_url")
+    if config.rate_limit.redis_url is not None:
+        from ragents.deployment.rate_limiting.redis import open_server
+
+        async with open_server(config.rate_limit):
+            named.append("rate_limit.redis_url")
+    return named
+
+
 def operator(tenant: str) -> Principal:
     """Whoever runs the command line on this machine may do everything within the tenant that is named."""
     return Principal(tenant=tenant, user="operator", role="admin")

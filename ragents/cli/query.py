@@ -136,12 +136,16 @@ def _questions(file: Path, limit: int | None) -> list[str]:
     if not file.is_file():
         raise InputError(f"--file {str(file)!r} is not a file", field="file")
     if file.suffix == ".jsonl":
-        return [_asked(file, number, record) for number, record in islice(read_jsonl(file), limit)]
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"--file {str(file)!r} is not text in UTF-8 ({error})", field="file") from None
-    return [line.strip() for line in lines if line.strip()][:limit]
+        asked = [_asked(file, number, record) for number, record in islice(read_jsonl(file), limit)]
+    else:
+        try:
+            lines = file.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise InputError(f"--file {str(file)!r} is not text in UTF-8 ({error})", field="file") from None
+        asked = [line.strip() for line in lines if line.strip()][:limit]
+    if not asked:
+        raise InputError(f"--file {str(file)!r} holds no question", field="file")
+    return asked
 
 
 def _asked(file: Path, number: int, record: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragents.cli.ingest import ingest_paths
-from ragents.cli.output import ConfigOption, check_models, console, operator, run, settings
+from ragents.cli.output import ConfigOption, check_models, check_redis, console, operator, run, settings
 from ragents.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def serve(
         loaded = settings(config)
         serving = loaded.serving
         check_models(loaded)
+        await check_redis(loaded)
         _check_port(host or serving.host, port or serving.port)
         if docs is not None:
             await ingest_paths([docs], config=loaded, principal=operator("default"))

@@ -31,28 +31,30 @@ FORWARDING_HEADERS = (
     "cf-connecting-ip",
     "via",
 )
+MAKE_ONE = "make one with `ragents keys create`"
 
 
 def principal_of(scope: Scope) -> Principal:
     """The caller of this request. PermissionDenied, with the remedy, for one who is not on this machine."""
     if scope["path"] in OPEN_PATHS:
         return ANONYMOUS  # probes and scrapes change nothing and name no tenant
-    client = scope.get("client")
-    if client is None or not _is_loopback(client[0]):
-        raise PermissionDenied(
-            "this server answers callers on its own machine only, as it has no API keys; "
-            "ask on 127.0.0.1, or reach it through an SSH tunnel (ssh -L 3000:127.0.0.1:3000 HOST)"
-        )
     headers = Headers(scope=scope)
+    # Before the address: the server takes that from X-Forwarded-For where this machine sends it.
     if found := next((name for name in FORWARDING_HEADERS if name in headers), None):
         raise PermissionDenied(
             f"the request came through a proxy (header {found!r}), so its caller may be anyone, and this server has no "
-            "API keys; ask on 127.0.0.1 directly"
+            f"API keys; {MAKE_ONE}, or ask on 127.0.0.1 directly, without that header"
+        )
+    client = scope.get("client")
+    if client is None or not _is_loopback(client[0]):
+        raise PermissionDenied(
+            f"this server answers callers on its own machine only, as it has no API keys; {MAKE_ONE}, "
+            "ask on 127.0.0.1, or reach it through an SSH tunnel (ssh -L 3000:127.0.0.1:3000 HOST)"
         )
     if scope.get("http_version") == "1.0":
         raise PermissionDenied(
             "the request came by HTTP/1.0, as from a proxy, so its caller may be anyone, and this server has no API "
-            "keys; ask on 127.0.0.1 directly, by HTTP/1.1"
+            f"keys; {MAKE_ONE}, or ask on 127.0.0.1 directly, by HTTP/1.1 (curl --http1.1)"
         )
     for name, prefix in (("host", "//"), ("origin", "")):
         sent = headers.get(name)

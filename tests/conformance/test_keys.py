@@ -147,6 +147,18 @@ async def test_a_rotated_key_ends_after_its_grace_and_the_new_one_has_its_rights
     assert fresh.expires_at - fresh.created_at == pytest.approx(timedelta(days=1), abs=timedelta(seconds=1))
 
 
+async def test_a_key_is_rotated_again_only_when_its_successor_has_ended(keys: KeyStore, owner: KeyOwner) -> None:
+    old, _ = await keys.create(owner, lasts=None, actor="operator")
+    fresh, _ = await keys.rotate(old.id, grace=timedelta(hours=1), actor="operator")
+    ends = await keys.find(old.id)
+    with pytest.raises(InputError, match=f"rotated already, and '{fresh.id}' is in force"):
+        await keys.rotate(old.id, grace=timedelta(minutes=1), actor="operator")
+    assert (await keys.find(old.id), len(await keys.list(owner.tenant))) == (ends, 2)
+    await keys.revoke(fresh.id, actor="operator")
+    other, _ = await keys.rotate(old.id, grace=timedelta(hours=1), actor="operator")
+    assert other.state(now()) == "active"
+
+
 async def test_a_grace_does_not_let_a_key_live_longer(keys: KeyStore, owner: KeyOwner) -> None:
     old, _ = await keys.create(owner, lasts=timedelta(minutes=1), actor="operator")
     await keys.rotate(old.id, grace=timedelta(days=7), actor="operator")

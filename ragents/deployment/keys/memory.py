@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from ragents.deployment.keys.types import KeyOwner, StoredKey, check_active, new_key, now
+from ragents.deployment.keys.types import KeyOwner, StoredKey, check_active, has_successor, new_key, now
 from ragents.errors import NotFound
 
 
@@ -12,6 +12,7 @@ class MemoryKeys:
 
     def __init__(self) -> None:
         self._keys: dict[str, StoredKey] = {}
+        self._successors: dict[str, str] = {}
 
     async def any(self) -> bool:
         return bool(self._keys)
@@ -36,10 +37,15 @@ class MemoryKeys:
     async def rotate(self, key_id: str, *, grace: timedelta, actor: str) -> tuple[StoredKey, str]:
         old = self._known(key_id)
         check_active(old)
+        successor = self._keys.get(self._successors.get(key_id, ""))
+        if successor is not None and successor.state(now()) == "active":
+            raise has_successor(key_id, successor.id)
         ends = now() + grace
         self._keys[key_id] = replace(old, expires_at=ends if old.expires_at is None else min(old.expires_at, ends))
         lasts = None if old.expires_at is None else old.expires_at - old.created_at
-        return await self.create(old.owner, lasts=lasts, actor=actor)
+        stored, text = await self.create(old.owner, lasts=lasts, actor=actor)
+        self._successors[key_id] = stored.id
+        return stored, text
 
     def _known(self, key_id: str) -> StoredKey:
         if key_id not in self._keys:

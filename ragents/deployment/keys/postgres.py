@@ -9,14 +9,23 @@ from pathlib import Path
 import asyncpg
 
 from ragents.deployment.keys.audit import say
-from ragents.deployment.keys.types import AuditEntry, KeyLimits, KeyOwner, StoredKey, check_active, new_key, now
+from ragents.deployment.keys.types import (
+    AuditEntry,
+    KeyLimits,
+    KeyOwner,
+    StoredKey,
+    check_active,
+    has_successor,
+    new_key,
+    now,
+)
 from ragents.deployment.rate_limiting.types import Priority
 from ragents.errors import InputError, NotFound
 from ragents.postgres.connections import Connections
 from ragents.postgres.queries import load_queries
 
 SQL = load_queries(Path(__file__).with_name("queries.sql"))
-STATEMENTS = 6
+STATEMENTS = 7
 """At most, in one transaction here."""
 
 
@@ -60,6 +69,9 @@ class PostgresKeys:
         async with self._as(old.owner.tenant) as db:
             if await db.fetchrow(SQL["expire"], old.owner.tenant, key_id, grace) is None:
                 raise InputError(f"key {key_id!r} has just ended; make a new one", field="key")
+            # After `expire`, which waits for another rotation of this key to end.
+            if (successor := await db.fetchval(SQL["successor"], old.owner.tenant, key_id)) is not None:
+                raise has_successor(key_id, successor)
             stored, text = await _create(db, old.owner, lasts)
             details = {"new": stored.id, "grace_s": grace.total_seconds()}
             await write(db, AuditEntry(old.owner.tenant, actor, "keys.rotate", key_id, details))

@@ -43,6 +43,14 @@ UPDATE ragents.api_keys SET expires_at = least(expires_at, now() + $3::interval)
 WHERE tenant = $1 AND id = $2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())
 RETURNING *;
 
+-- name: successor
+-- $1 tenant, $2 id; the newest key that rotating it has made and that is in force
+SELECT k.id
+FROM ragents.audit_log AS a JOIN ragents.api_keys AS k ON k.tenant = a.tenant AND k.id = a.details->>'new'
+WHERE a.tenant = $1 AND a.action = 'keys.rotate' AND a.target = $2
+    AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > clock_timestamp())
+ORDER BY a.id DESC LIMIT 1;
+
 -- name: audit
 -- $1 tenant, $2 actor, $3 action, $4 target, $5 details, $6 request id
 INSERT INTO ragents.audit_log (tenant, actor, action, target, details, request_id) VALUES ($1, $2, $3, $4, $5, $6);

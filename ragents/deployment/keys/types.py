@@ -119,7 +119,10 @@ class KeyStore(Protocol):
         """NotFound for an unknown id."""
 
     async def rotate(self, key_id: str, *, grace: timedelta, actor: str) -> tuple[StoredKey, str]:
-        """Another key for the same owner, as `create` gives it; the old one ends after `grace`."""
+        """Another key for the same owner, as `create` gives it; the old one ends after `grace`.
+
+        InputError for a key that has ended, or has such a successor already that is in force.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +141,14 @@ def check_active(key: StoredKey) -> None:
     """InputError for a key that ended: another one for its owner would undo that."""
     if (state := key.state(now())) != "active":
         raise InputError(f"key {key.id!r} is {state}; make a new one with `ragents keys create`", field="key")
+
+
+def has_successor(key_id: str, successor: str) -> InputError:
+    return InputError(
+        f"key {key_id!r} was rotated already, and {successor!r} is in force in its place; rotate that one, or revoke "
+        "it first",
+        field="key",
+    )
 
 
 def new_key() -> tuple[str, bytes, str]:

@@ -2,6 +2,8 @@
 
 import json
 import socket
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,8 @@ def test_what_goes_wrong_is_one_line_and_a_status(arguments: list[str], status: 
         ("a.jsonl", b'["text"]\n', "line 1: a JSON list"),
         ("a.jsonl", b'{"text"\n', "line 1: not JSON"),
         ("a.txt", b"\x80\xff\x00", "a.txt' is not text in UTF-8"),
+        ("a.txt", b" \n\n", "a.txt' holds no question"),
+        ("a.jsonl", b"", "a.jsonl' holds no question"),
     ],
 )
 def test_a_file_of_questions_that_cannot_be_read_is_one_line_and_nothing_is_asked(
@@ -174,6 +178,76 @@ def test_a_language_model_that_cannot_be_made_is_told_by_doctor_and_before_anyth
     assert served.exit_code == 2, served.output
     assert words in served.output.replace("\n", " ")
     assert "serving" not in served.output
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"CACHE__BACKEND": "redis", "CACHE__REDIS_URL": "127.0.0.1:6379"}, "cache.redis_url"),
+        ({"CHECKPOINT__BACKEND": "redis", "CHECKPOINT__REDIS_URL": "127.0.0.1:6379"}, "checkpoint.redis_url"),
+        ({"RATE_LIMIT__REDIS_URL": "127.0.0.1:6379"}, "rate_limit.redis_url"),
+    ],
+)
+def test_what_is_no_redis_url_is_told_by_doctor_and_before_anything_is_served(
+    settings: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key, value in settings.items():
+        monkeypatch.setenv(f"RAGENTS_{key}", value)
+    examined = RUNNER.invoke(cli, ["doctor", "--json"])
+    (failed,) = [each for each in json.loads(examined.stdout)["findings"] if each["verdict"] == "failed"]
+    assert (examined.exit_code, failed["check"]) == (1, "redis")
+    assert f"{name} is not a Redis URL" in failed["found"]
+    monkeypatch.setattr("os.execve", lambda *_: pytest.fail("it was served"))
+    served = RUNNER.invoke(cli, ["serve"])
+    assert served.exit_code == 2, served.output
+    assert f"{name} is not a Redis URL" in served.output.replace("\n", " ")
+    assert "serving" not in served.output
+
+
+def test_doctor_fails_where_the_redis_of_the_threads_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"redis://127.0.0.1:{taken.getsockname()[1]}/1"
+    monkeypatch.setenv("RAGENTS_CHECKPOINT__BACKEND", "redis")
+    monkeypatch.setenv("RAGENTS_CHECKPOINT__REDIS_URL", url)
+    examined = RUNNER.invoke(cli, ["doctor", "--json"])
+    (failed,) = [each for each in json.loads(examined.stdout)["findings"] if each["verdict"] == "failed"]
+    assert (examined.exit_code, failed["check"]) == (1, "redis")
+
+
+def _llm_finding() -> dict[str, str]:
+    result = RUNNER.invoke(cli, ["doctor", "--json"])
+    assert result.exit_code == 0, result.output
+    (found,) = [each for each in json.loads(result.stdout)["findings"] if each["check"] == "llm"]
+    return found
+
+
+def test_doctor_warns_of_a_model_s_server_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+    monkeypatch.setenv("RAGENTS_LLM__PROVIDER", "openai")
+    monkeypatch.setenv("RAGENTS_LLM__MODEL_NAME", "m")
+    monkeypatch.setenv("RAGENTS_LLM__BASE_URL", address)
+    found = _llm_finding()
+    assert found["verdict"] == "warning"
+    assert f"openai/m: {address} cannot be reached" in found["found"]
+
+
+def test_doctor_is_content_with_a_model_s_server_whatever_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:  # which has no GET: 501
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("RAGENTS_LLM__PROVIDER", "openai")
+        monkeypatch.setenv("RAGENTS_LLM__MODEL_NAME", "m")
+        monkeypatch.setenv("RAGENTS_LLM__BASE_URL", f"http://127.0.0.1:{server.server_port}/v1")
+        found = _llm_finding()
+        server.shutdown()
+    assert (found["verdict"], found["found"]) == ("ok", "openai/m")
+
+
+def test_doctor_warns_of_an_address_whose_provider_was_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAGENTS_LLM__BASE_URL", "http://ann:secret@127.0.0.1:9/v1")
+    found = _llm_finding()
+    assert found["verdict"] == "warning"
+    assert "http://127.0.0.1:9/v1 is not used" in found["found"]
 
 
 def test_doctor_warns_of_a_store_that_forgets() -> None:

@@ -28,6 +28,9 @@ def test_a_document_is_deleted_by_its_uri_and_the_audit_log_says_so(
     deleted = RUNNER.invoke(cli, ["delete", "a.md", "--tenant", principal.tenant, "--json"])
     assert deleted.exit_code == 0, deleted.output
 
+    (line,) = [each for each in deleted.stderr.splitlines() if "ragents.audit" in each]
+    assert '"action": "document.delete"' in line
+
     async def logged() -> list[tuple[str, ...]]:
         connection = await asyncpg.connect(migrated)
         try:

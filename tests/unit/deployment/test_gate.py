@@ -113,8 +113,14 @@ async def test_of_both_headers_the_key_s_own_counts(gate: Gate, keys: CountingKe
 
 async def test_a_proxy_that_adds_no_header_is_known_by_its_http(gate: Gate) -> None:
     """nginx with a bare proxy_pass: HTTP/1.0, and Host as in its configuration."""
-    with pytest.raises(PermissionDenied, match=r"HTTP/1\.0"):
+    with pytest.raises(PermissionDenied, match=r"HTTP/1\.0.*`ragents keys create`.*curl --http1\.1"):
         await gate.admit({**scope(client="127.0.0.1"), "http_version": "1.0"})
+
+
+async def test_a_forwarding_header_is_named_whatever_address_the_server_has_taken_from_it(gate: Gate) -> None:
+    for client in ("127.0.0.1", "203.0.113.9"):
+        with pytest.raises(PermissionDenied, match=r"header 'x-forwarded-for'.*`ragents keys create`"):
+            await gate.admit(scope(client=client, x_forwarded_for="203.0.113.9"))
 
 
 async def test_what_is_wrong_with_a_key_is_not_told(gate: Gate, keys: CountingKeys) -> None:

@@ -23,15 +23,20 @@ APART = "conversation threads need a Redis of their own, apart from the cache"
 @asynccontextmanager
 async def open_redis(config: CheckpointConfig) -> AsyncIterator[Client]:
     """ConfigError when the server is too old or may throw state away; BackendUnavailable when it is not there."""
-    try:
-        client = _client(config)
-    except ValueError:  # whose text may hold a part of the password
-        raise ConfigError("checkpoint.redis_url is not a Redis URL, such as redis://:password@host:6379/1") from None
+    client = create_client(config)
     try:
         await _check(Server(client, timeout_s=config.connect_timeout_s, at_once=config.pool_size))
         yield client
     finally:
         await client.aclose()
+
+
+def create_client(config: CheckpointConfig) -> Client:
+    """A client that has not connected yet. ConfigError for what is no Redis URL."""
+    try:
+        return _client(config)
+    except ValueError:  # whose text may hold a part of the password
+        raise ConfigError("checkpoint.redis_url is not a Redis URL, such as redis://:password@host:6379/1") from None
 
 
 def _client(config: CheckpointConfig) -> Client:
