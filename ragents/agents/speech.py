@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 
 from ragents.agents.types import AgentAnswer, AgentEvent
 from ragents.llm.passages import MARKER
-from ragents.llm.sentences import split_sentences
+from ragents.llm.sentences import MIN_WORDS, boundaries, split_sentences
 from ragents.rag.answering import TOUCHED, kept_markers, tidied
 from ragents.rag.types import RAGResponse
 
@@ -97,7 +98,8 @@ class Speech:
         if told.startswith(self.spoken):
             await self._say(told[len(self.spoken) :], "")
         whole = " ".join(told.split())
-        retracted = tuple(each for each in split_sentences(self.spoken) if each not in whole)
+        said = (*split_sentences(self.spoken), *_fragments(self.spoken))
+        retracted = tuple(each for each in said if each not in whole)
         await self._emit(AgentEvent("done", told, answer=answer, retracted=retracted))
 
     async def _begin(self, found: RAGResponse) -> MarkerFilter:
@@ -108,3 +110,11 @@ class Speech:
         if text:
             self.spoken += text
             await self._emit(AgentEvent("token", text, node=node))
+
+
+def _fragments(text: str) -> list[str]:
+    """What stands between `text`'s sentences and is too short to be one, such as its end where it was cut off."""
+    edges = [(0, 0), *(each.span() for each in boundaries(text)), (len(text), len(text))]
+    parts = [text[start:end].split() for (_, start), (end, _) in pairwise(edges)]
+    short = [" ".join(words) for words in parts if len(words) < MIN_WORDS]
+    return [each for each in short if any(map(str.isalnum, MARKER.sub("", each)))]

@@ -64,9 +64,9 @@ def check_models(config: "ServiceConfig") -> None:
     """Make the language models as the service does, and ask them nothing. ConfigError, MissingExtra."""
     from ragents.llm import create_named_model
 
-    for each in (config.llm, *config.llm.fallbacks):
+    for at, each in config.llm.in_order:
         if each.provider != "extractive":  # which the settings alone cannot get wrong
-            create_named_model(each)
+            create_named_model(each, at=at)
 
 
 async def check_redis(config: "ServiceConfig") -> list[str]:

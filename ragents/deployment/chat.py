@@ -17,7 +17,7 @@ from ragents.deployment.parsing import parse_value
 from ragents.deployment.rate_limiting.types import Priority
 from ragents.deployment.runs import Event
 from ragents.deployment.schemas import Name, QueryRequest, QueryResponse, ThreadId
-from ragents.errors import InputError
+from ragents.errors import InputError, NotFound
 
 if TYPE_CHECKING:  # BentoML's parent process imports this as well
     from langchain_core.messages import BaseMessage
@@ -25,6 +25,11 @@ if TYPE_CHECKING:  # BentoML's parent process imports this as well
 OWNER = "ragents"
 LEFT_OUT = {"answer", "agent_type", "finish_reason"}
 """Of an answer: what OpenAI has fields for."""
+
+
+class ModelNotFound(NotFound):
+    code = "model_not_found"
+    field = "model"
 
 
 class ContentPart(BaseModel):

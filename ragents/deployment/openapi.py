@@ -19,10 +19,24 @@ PARAMETER = re.compile(r"\{(\w+)\}")
 
 
 class Error(BaseModel):
-    """Every error. Under /v1 `error` is an object, as OpenAI's clients want it."""
+    """Every error, but those under /v1."""
 
     error: str
     code: str
+    request_id: str
+
+
+class OpenAIErrorDetail(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class OpenAIError(BaseModel):
+    """Every error under /v1, as OpenAI's clients want it."""
+
+    error: OpenAIErrorDetail
     request_id: str
 
 
@@ -112,7 +126,7 @@ def operations(apis: Iterable[Api]) -> dict[tuple[str, str], Operation]:
 def document(apis: Iterable[Api]) -> dict[str, Any]:
     """The OpenAPI document."""
     listed = operations(apis)
-    wanted: list[tuple[type[BaseModel], JsonSchemaMode]] = [(Error, "serialization")]
+    wanted: list[tuple[type[BaseModel], JsonSchemaMode]] = [(Error, "serialization"), (OpenAIError, "serialization")]
     wanted += [(each.body, "validation") for each in listed.values() if each.body]
     wanted += [(each.answer, "serialization") for each in listed.values() if each.answer]
     references, schemas = models_json_schema(list(dict.fromkeys(wanted)), ref_template="#/components/schemas/{model}")
@@ -120,7 +134,7 @@ def document(apis: Iterable[Api]) -> dict[str, Any]:
     for (method, path), each in listed.items():
         body = references[each.body, "validation"] if each.body else None
         answer = references[each.answer, "serialization"] if each.answer else {"type": "object"}
-        paths.setdefault(path, {})[method.lower()] = _operation(path, each, body, answer)
+        paths.setdefault(path, {})[method.lower()] = _operation(method, path, each, body, answer)
     return {
         "openapi": "3.1.0",
         "info": {"title": "RAGents", "version": __version__},
@@ -150,9 +164,11 @@ def page(apis: Iterable[Api]) -> Response:
     return Response(text, media_type=HTML, headers={"Content-Security-Policy": "default-src 'none'"})
 
 
-def _operation(path: str, each: Operation, body: Any, answer: Any) -> dict[str, Any]:
+def _operation(method: str, path: str, each: Operation, body: Any, answer: Any) -> dict[str, Any]:
     places = [("path", dict.fromkeys(PARAMETER.findall(path), "")), ("query", each.query), ("header", each.headers)]
+    error = OpenAIError if path.startswith("/v1/") else Error
     made: dict[str, Any] = {
+        "operationId": "_".join([method.lower(), *re.findall(r"\w+", path)]),  # names the methods of made clients
         "summary": each.summary,
         "parameters": [
             {"name": name, "in": place, "required": place == "path", "description": told, "schema": {"type": "string"}}
@@ -166,7 +182,7 @@ def _operation(path: str, each: Operation, body: Any, answer: Any) -> dict[str, 
             },
             "default": {
                 "description": "what went wrong",
-                "content": {JSON: {"schema": {"$ref": "#/components/schemas/Error"}}},
+                "content": {JSON: {"schema": {"$ref": f"#/components/schemas/{error.__name__}"}}},
             },
         },
     }

@@ -12,14 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ragents.deployment.chat import ChatRequest, chunks, completion, model_card
+from ragents.deployment.chat import ChatRequest, ModelNotFound, chunks, completion, model_card
 from ragents.deployment.http import current_request, entry_of, json_response, respond
 from ragents.deployment.openapi import Api, document, page
 from ragents.deployment.parsing import parse
 from ragents.deployment.schemas import QueryRequest, ResumeRequest
 from ragents.deployment.sse import data_stream, event_stream, last_event_id
 from ragents.deployment.state import State
-from ragents.errors import InputError, NotFound
+from ragents.errors import InputError
 from ragents.rag.cache.types import LAYERS, OF_DOCUMENTS, LayerStats
 from ragents.rag.types import StoredDocument
 
@@ -83,12 +83,7 @@ def create_routes(state: State, apis: Sequence[Api] = ()) -> Starlette:
         async def work() -> Response | dict[str, Any]:
             asked = parse(ChatRequest, request.headers.get("content-type", ""), await request.body())
             if asked.model not in (known := state.app.conversations.agents):
-                names = ", ".join(map(repr, known))
-                raise InputError(
-                    f"model = {asked.model!r}: no such model; choose one of {names}",
-                    field="model",
-                    code="model_not_found",
-                )
+                raise ModelNotFound("model", asked.model, remedy=f"choose one of {', '.join(map(repr, known))}")
             question, history = asked.question()
             if not asked.stream:
                 return completion(await state.questions.query(question, history=history))
@@ -143,7 +138,7 @@ async def models(app: "App", request: Request) -> dict[str, Any]:
 async def model(app: "App", request: Request) -> dict[str, Any]:
     name = request.path_params["name"]
     if name not in app.conversations.agents:
-        raise NotFound("model", name)
+        raise ModelNotFound("model", name)
     return model_card(name)
 
 

@@ -13,32 +13,39 @@ if TYPE_CHECKING:
 __all__ = ["EmbedTexts", "ModelConfig", "create_chat_models", "create_named_model"]
 
 
-def create_chat_models(config: ModelConfig, *, embed: EmbedTexts | None = None) -> "list[BaseChatModel]":
-    """The chat model that `config` names, once for each replica. `embed` serves the extractive one."""
+def create_chat_models(
+    config: ModelConfig, *, embed: EmbedTexts | None = None, at: str = "llm"
+) -> "list[BaseChatModel]":
+    """The chat model that `config` names, once for each replica. `embed` serves the extractive one.
+
+    `at`: where these settings stand, for the ConfigError of what cannot be used.
+    """
     # Imported here: a process loads the libraries of the backend it uses, and reading the settings none.
     match config.provider:
         case "extractive":
             from ragents.llm.extractive import ExtractiveChatModel  # noqa: PLC0415
 
             if embed is None:
-                raise ConfigError("llm.provider = 'extractive' needs an encoder; pass embed=, or name another provider")
+                raise ConfigError(
+                    f"{at}.provider = 'extractive' needs an encoder; pass embed=, or name another provider"
+                )
             return [ExtractiveChatModel(embed=embed)]
         case "openai" | "vllm":
             from ragents.llm.openai import create_openai_models  # noqa: PLC0415
 
-            return create_openai_models(config)
+            return create_openai_models(config, at=at)
         case _:
             from ragents.llm.providers import create_provider_models  # noqa: PLC0415
 
-            return create_provider_models(config)
+            return create_provider_models(config, at=at)
 
 
-def create_named_model(config: ModelConfig, *, embed: EmbedTexts | None = None) -> "NamedModel":
-    """What LLMClient asks, with the times, the retries and the window of `config`."""
+def create_named_model(config: ModelConfig, *, embed: EmbedTexts | None = None, at: str = "llm") -> "NamedModel":
+    """What LLMClient asks, with the times, the retries and the window of `config`, which stand at `at`."""
     from ragents.llm.asked import create_salt  # noqa: PLC0415
     from ragents.llm.endpoints import NamedModel  # noqa: PLC0415
 
-    model, *others = create_chat_models(config, embed=embed)
+    model, *others = create_chat_models(config, embed=embed, at=at)
     extractive, vllm = config.provider == "extractive", config.provider == "vllm"
     key = config.cache_salt_key.get_secret_value() if config.cache_salt_key else None
     return NamedModel(

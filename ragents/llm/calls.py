@@ -53,7 +53,9 @@ class Call:
             ask = self._in_pieces if READ_ALONG.get() else self._whole
             async with asyncio.timeout(self.named.timeout_s):
                 message, ending = await ask(model.bind_tools(self._tools) if self._tools else model, arguments)
-        if not (message.text.strip() or message.tool_calls or message.invalid_tool_calls):
+        # A call of a tool that nobody offered is run by nobody, and says nothing.
+        called = self._tools and (message.tool_calls or message.invalid_tool_calls)
+        if not (message.text.strip() or called):
             raise NoAnswer
         return message, ending
 
@@ -73,7 +75,9 @@ class Call:
                 if not isinstance(chunk, AIMessageChunk):
                     raise TypeError(f"the model answered with {type(chunk).__name__} instead of an AIMessage")
                 pieces.append(chunk)
-                self.said_something = self.said_something or bool(chunk.content or chunk.tool_call_chunks)
+                self.said_something = self.said_something or bool(
+                    chunk.content or (self._tools and chunk.tool_call_chunks)
+                )
         finally:
             await chunks.aclose()
         if not pieces:

@@ -54,7 +54,7 @@ class LLMClient:
         on_failure: OnFailure | None = None,
     ) -> None:
         if isinstance(models, ModelConfig):
-            models = [create_named_model(each, embed=embed) for each in (models, *models.fallbacks)]
+            models = [create_named_model(each, embed=embed, at=at) for at, each in models.in_order]
         if not models:
             raise ValueError("LLMClient needs at least one model")
         self.models = tuple(models)

@@ -31,7 +31,7 @@ class Unfinished(ConnectionError):
 
 
 class NoAnswer(ValueError):
-    """The model said nothing, and called no tool."""
+    """The model said nothing, and called no tool that it was offered."""
 
 
 class CircuitOpen(Exception):

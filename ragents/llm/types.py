@@ -105,6 +105,11 @@ class ModelConfig(Config):
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
+    def in_order(self) -> list[tuple[str, "ModelConfig"]]:
+        """This model and its fallbacks, each with the name of its settings: "llm", "llm.fallbacks.0"."""
+        return [("llm", self), *((f"llm.fallbacks.{n}", each) for n, each in enumerate(self.fallbacks))]
+
+    @property
     def addresses(self) -> list[str | None]:
         """One per replica; [None]: the provider's own."""
         return [*self.base_urls] or [self.base_url]

@@ -14,12 +14,12 @@ def chat(client: httpx.AsyncClient) -> openai.AsyncOpenAI:
 
 
 async def test_an_unknown_model_is_refused_in_the_shape_of_openai(chat: openai.AsyncOpenAI) -> None:
-    with pytest.raises(openai.BadRequestError) as caught:
+    with pytest.raises(openai.NotFoundError, match="choose one of 'simple'") as caught:
         await chat.chat.completions.create(model="gpt-9", messages=[{"role": "user", "content": QUESTION}])
-    assert caught.value.type == "invalid_request_error"
-    assert caught.value.param == "model"
-    with pytest.raises(openai.NotFoundError):
+    assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
+    with pytest.raises(openai.NotFoundError) as caught:
         await chat.models.retrieve("gpt-9")
+    assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
 
 
 @pytest.mark.parametrize(

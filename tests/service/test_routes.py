@@ -315,6 +315,20 @@ async def test_the_openapi_page_is_valid_and_has_the_fields_of_a_question(client
     assert (named["name"], named["in"], named["required"]) == ("thread_id", "path", True)
 
 
+async def test_the_openapi_page_names_each_operation_and_the_errors_of_each(client: httpx.AsyncClient) -> None:
+    found = (await client.get("/docs.json")).json()
+    listed = [(path, each) for path, methods in found["paths"].items() for each in methods.values()]
+    assert len({each["operationId"] for _, each in listed}) == len(listed)
+    assert found["paths"]["/threads/{thread_id}"]["get"]["operationId"] == "get_threads_thread_id"
+    for path, each in listed:
+        error = each["responses"]["default"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        assert error == ("OpenAIError" if path.startswith("/v1/") else "Error")
+    answered = (await client.get("/v1/models/gpt-9")).json()
+    schemas = found["components"]["schemas"]
+    assert answered.keys() == schemas["OpenAIError"]["properties"].keys()
+    assert answered["error"].keys() == schemas["OpenAIErrorDetail"]["properties"].keys()
+
+
 async def test_the_first_page_is_ours_and_loads_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
     response = await client.get("/")
     assert response.status_code == 200

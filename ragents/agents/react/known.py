@@ -12,6 +12,7 @@ from ragents.rag.prompt import DECLINED
 from ragents.rag.types import RAGResponse
 
 MAX_SHOWN_RESULT = 1_000
+GROUNDLESS = "the model's answer is not given: nothing that was found or computed bears it out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +37,10 @@ class Known:
         return "\n".join(dict.fromkeys(lines))
 
     def checked(self, draft: str) -> RAGResponse:
-        """A model's draft, its citations checked; DECLINED when there is nothing that it could rest on."""
+        """A model's draft, its citations checked; DECLINED, with a note, when there is nothing it could rest on."""
         if not self.results and not self.sources_tell:
-            return replace(self.found, answer=DECLINED)
+            notes = (*self.found.notes, *([] if draft == DECLINED else [GROUNDLESS]))
+            return replace(self.found, answer=DECLINED, notes=notes)
         answer, citations = check_citations(draft, self.found.sources)
         return rested(replace(self.found, answer=answer or DECLINED, citations=citations))
 

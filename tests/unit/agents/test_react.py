@@ -13,6 +13,7 @@ from ragents.agents.budget import Budget
 from ragents.agents.checkpointing.serializer import strict_serializer
 from ragents.agents.langgraph_base import thread_config
 from ragents.agents.react import ReactAgent
+from ragents.agents.react.known import GROUNDLESS
 from ragents.agents.react.messages import build_prompt
 from ragents.agents.react.rules import arithmetic_in
 from ragents.agents.tools import MemoryLedger, Tool, create_tool
@@ -48,6 +49,18 @@ async def test_a_window_that_the_tools_fill_is_the_settings_fault_and_not_the_qu
     with pytest.raises(InputError, match="ask a shorter question") as error:
         await roomy.process_message("Why? " * 2_000)
     assert error.value.field == "query"
+
+
+async def test_an_answer_without_a_search_is_taken_back_with_a_note() -> None:
+    agent, _ = await make_agent("The leave is 27 days a year.")
+    response = (await agent.process_message("How long is the leave?")).response
+    assert (response.answer, response.confidence, response.notes) == (DECLINED, 0.0, (GROUNDLESS,))
+
+
+async def test_a_model_that_declines_by_itself_needs_no_note() -> None:
+    agent, _ = await make_agent(DECLINED)
+    response = (await agent.process_message("How long is the leave?")).response
+    assert (response.answer, response.notes) == (DECLINED, ())
 
 
 def results(messages: list[BaseMessage]) -> list[ToolMessage]:

@@ -53,6 +53,13 @@ async def test_what_was_said_and_is_not_in_the_answer_is_named() -> None:
     assert events[-1].text == "The sky is blue [1]."
 
 
+async def test_a_fragment_that_was_said_and_is_not_in_the_answer_is_named_too() -> None:
+    assert (await said("The leave", "The documents do not tell."))[-1].retracted == ("The leave",)
+    assert (await said("Yes. The sky is blue [1].", "The sky is blue [1]."))[-1].retracted == ("Yes.",)
+    assert (await said("The sky", "The sky is blue [1]."))[-1].retracted == ()
+    assert (await said("Yes. [1]", "Yes."))[-1].retracted == ()
+
+
 async def test_nothing_is_said_twice() -> None:
     events = await said("The sky is blue [1].", "The sky is blue [1].")
     assert "".join(event.text for event in events if event.kind == "token") == "The sky is blue [1]."

@@ -161,7 +161,7 @@ def test_doctor_says_what_is_wrong_with_the_settings(monkeypatch: pytest.MonkeyP
     [
         ({"PROVIDER": "opnai", "MODEL_NAME": "x"}, "'opnai'"),
         ({"PROVIDER": "openai", "BASE_URL": "http://127.0.0.1:9"}, "llm.model_name is not set"),
-        ({"FALLBACKS": '[{"provider": "openai"}]'}, "llm.api_key is not set"),
+        ({"FALLBACKS": '[{"provider": "openai"}]'}, "llm.fallbacks.0.api_key is not set"),
     ],
 )
 def test_a_language_model_that_cannot_be_made_is_told_by_doctor_and_before_anything_is_served(

@@ -9,13 +9,14 @@ from benchmarks.mock_llm import MockLLM
 from benchmarks.mock_llm.types import Step
 from ragents.errors import ModelUnavailable
 from ragents.llm.asked import asked_by
-from ragents.llm.client import LLMClient
+from ragents.llm.client import LLMClient, NamedModel
 from ragents.llm.endings import ending_of
 from ragents.llm.failures import Unfinished
 from ragents.llm.types import Ending, ModelConfig
 from tests.doubles import ScriptedChatModel
 
 ASK = [HumanMessage("hello")]
+SEND = {"type": "function", "function": {"name": "send", "parameters": {"type": "object", "properties": {}}}}
 
 
 def client(mock: MockLLM, **settings: Any) -> LLMClient:
@@ -36,7 +37,18 @@ async def test_a_stream_that_does_not_say_that_it_is_whole_is_none(mock: MockLLM
 async def test_half_of_a_call_is_none(mock: MockLLM) -> None:
     mock.play(Step(fault="no_reason", tool_calls=[{"name": "send", "arguments": {"to": "account 1"}}]))
     with pytest.raises(ModelUnavailable):
-        await client(mock).generate(ASK)
+        await client(mock).generate(ASK, tools=[SEND])
+
+
+@pytest.mark.parametrize("read_along", [True, False], ids=["in pieces", "whole"])
+async def test_a_call_of_a_tool_that_nobody_offered_is_no_answer(mock: MockLLM, read_along: bool) -> None:
+    mock.play(Step(tool_calls=[{"name": "send", "arguments": {"to": "account 1"}}]))
+    with asked_by("", read_along=read_along):
+        with pytest.raises(ModelUnavailable, match="mock: answered with nothing$"):
+            await client(mock).generate(ASK)
+        assert (await client(mock).generate(ASK, tools=[SEND])).message.tool_calls
+        spare = NamedModel("spare", ScriptedChatModel(responses=["It is so."]))
+        assert (await LLMClient([*client(mock).models, spare]).generate(ASK)).model == "spare"
 
 
 async def test_an_answer_that_came_in_one_piece_is_whole_also_without_a_word_on_its_end(mock: MockLLM) -> None:

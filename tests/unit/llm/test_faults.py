@@ -160,6 +160,7 @@ async def test_tokens_are_counted(read_along: bool, mock: MockLLM) -> None:
 @pytest.mark.parametrize("cut", ['{"to": "acc', '{"to": ', "[1]", "no"])
 async def test_arguments_that_were_cut_off_are_no_call(cut: str) -> None:
     message = AIMessage("", invalid_tool_calls=[InvalidToolCall(name="send", args=cut, id="c", error=None)])
-    said = await LLMClient.of(ScriptedChatModel(responses=[message])).generate(ASK)
+    send = {"type": "function", "function": {"name": "send", "parameters": {"type": "object", "properties": {}}}}
+    said = await LLMClient.of(ScriptedChatModel(responses=[message])).generate(ASK, tools=[send])
     assert said.message.tool_calls == []
     assert [(call["name"], call["args"]) for call in said.message.invalid_tool_calls] == [("send", cut)]

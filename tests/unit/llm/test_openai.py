@@ -8,6 +8,8 @@ from pydantic import BaseModel, SecretStr
 
 from benchmarks.mock_llm import MockLLM
 from benchmarks.mock_llm.types import Step
+from ragents.cli.output import check_models
+from ragents.deployment.config import ServiceConfig
 from ragents.errors import ConfigError, ModelUnavailable
 from ragents.llm.asked import asked_by
 from ragents.llm.client import LLMClient
@@ -32,6 +34,34 @@ async def test_a_server_that_refuses_is_named_without_its_words(mock: MockLLM) -
         await client(mock, max_retries=0).generate(ASK)
     assert "my-model: answered with status 500" in str(error.value)
     assert "words of the server" not in str(error.value)
+
+
+def test_a_setting_that_the_library_does_not_take_is_refused_as_one(mock: MockLLM) -> None:
+    told = r"^llm.extra: 'foo'.*llm.extra.extra_body"
+    with pytest.warns(UserWarning, match="foo"), pytest.raises(ConfigError, match=told):
+        client(mock, extra={"foo": 1})
+    for fine in ({"seed": 1}, {"extra_body": {"foo": 1}}, {"disable_streaming": True}, {"model_kwargs": {"user": "u"}}):
+        client(mock, extra=fine)
+
+
+@pytest.mark.parametrize(
+    ("fallback", "told"),
+    [
+        ({"provider": "openai"}, r"^llm.fallbacks.1.api_key is not set; set it in RAGENTS_LLM__FALLBACKS"),
+        ({"provider": "vllm"}, r"^llm.fallbacks.1.base_url is not set"),
+        ({"provider": "openai", "base_url": "http://127.0.0.1:1/v1"}, r"^llm.fallbacks.1.model_name is not set"),
+        ({"provider": "magic", "model_name": "m"}, r"^llm.fallbacks.1.provider = 'magic'"),
+    ],
+)
+def test_what_is_wrong_with_a_fallback_is_said_of_the_fallback(
+    mock: MockLLM, fallback: dict[str, str], told: str
+) -> None:
+    fine = {"provider": "openai", "model_name": "m", "base_url": mock.url}
+    config = ModelConfig.model_validate({**fine, "fallbacks": [fine, fallback]})
+    with pytest.raises(ConfigError, match=told):
+        LLMClient(config)
+    with pytest.raises(ConfigError, match=told):
+        check_models(ServiceConfig(llm=config))
 
 
 async def test_passages_and_question_are_sent_and_the_answer_is_checked(mock: MockLLM) -> None:
