@@ -39,7 +39,7 @@ class Known:
         """A model's draft, its citations checked; DECLINED when there is nothing that it could rest on."""
         if not self.results and not self.sources_tell:
             return replace(self.found, answer=DECLINED)
-        answer, citations = check_citations(draft, self.found.sources)
+        answer, citations = check_citations(draft, self.found.sources, question=self.found.query)
         return rested(replace(self.found, answer=answer or DECLINED, citations=citations))
 
     async def told_by(self, llm: LLMClient, *, history: Sequence[BaseMessage], max_tokens: int | None) -> RAGResponse:
