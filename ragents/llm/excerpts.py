@@ -18,7 +18,7 @@ from ragents.llm.wording import terms
 MAX_SENTENCES = 16
 """Sentences embedded per answer; with 32 the answers were no better."""
 MAX_CHARACTERS = 600
-"""Of all parts together, unless the best one alone is longer."""
+"""Of all parts together, unless the best one alone is longer; headings and names of columns come on top."""
 NEAR_BEST = 0.75
 """A further part is taken when it is worth at least this share of the best one."""
 SHARED_WORDS = 0.5
