@@ -129,5 +129,9 @@ def quote_from(source: Source, claim: str, question: str = "") -> str:
 
 def _as_written(sentence: str, text: str) -> str:
     """`sentence` with the blanks and line ends that it has in `text`."""
-    found = re.search(r"\s+".join(map(re.escape, sentence.split())), text)
-    return found[0] if found else sentence
+    if sentence in text:
+        return sentence
+    inked = [at for at, character in enumerate(text) if not character.isspace()]
+    bare = "".join(sentence.split())
+    start = "".join(text.split()).find(bare)
+    return text[inked[start] : inked[start + len(bare) - 1] + 1] if start >= 0 else sentence
