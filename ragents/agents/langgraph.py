@@ -241,7 +241,8 @@ class LangGraphRAGAgent(LangGraphAgent):
         else:
             # An extractive answer quotes; a generated one may be right in words of its own, which rules cannot tell.
             removed = cited if self.llm.extractive else []
-        answer, citations = check_citations("".join(s.text for s in statements if s not in removed), answered.sources)
+        kept = "".join(each.text for each in statements if each not in removed)
+        answer, citations = check_citations(kept, answered.sources, question=answered.query)
         checked = replace(
             answered,
             answer=answer or DECLINED,

@@ -18,7 +18,7 @@ from ragents.llm.wording import terms
 MAX_SENTENCES = 16
 """Sentences embedded per answer; with 32 the answers were no better."""
 MAX_CHARACTERS = 600
-"""Of all parts together, unless the best one alone is longer."""
+"""Of all parts together, unless the best one alone is longer; headings and names of columns come on top."""
 NEAR_BEST = 0.75
 """A further part is taken when it is worth at least this share of the best one."""
 SHARED_WORDS = 0.5
@@ -33,7 +33,7 @@ NEEDED = 1.0
 """What it gains where one of the two only introduces the other, or it is an item of hardly a word: "Default: 5"."""
 SAID_MARKER = re.compile(rf"[ \t]*{MARKER.pattern}")
 """In a passage it is a footnote or the like, and would cite another passage in the answer."""
-LINE = "\n"
+LINE, PARAGRAPH = "\n", "\n\n"
 
 Place = tuple[int, int]
 """Index of a passage, index of a part in it."""
@@ -41,30 +41,40 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """Parts of one passage that follow each other, under the heading right before them."""
+    """Parts of one passage that follow each other, or rows of one table, and the heading to name before them."""
 
     marker: int
     parts: Sequence[Part]
     heading: str = ""
 
     def __str__(self) -> str:
-        """Sentences run on; rows, code and the items of a list have lines of their own."""
+        """Sentences run on; code and the items of a list have lines of their own, rows the paragraph of a table."""
         is_list = sum(part.kind == "item" for part in self.parts) > 1
-        first = self.parts[0]
-        text = first.laid_out if is_list else first.text
+        first, last = self.parts[0], self.parts[-1]
+        text = self._told(first, is_list=is_list)
         for before, part in pairwise(self.parts):
+            if part.shares_table(before):
+                text += LINE + part.text
+                continue
             runs_on = part.kind == "sentence" and (before.kind == "sentence" or part.continues(before))
-            text += (" " if runs_on else "\n") + (part.laid_out if is_list else part.text)
+            between = PARAGRAPH if "row" in (before.kind, part.kind) else " " if runs_on else LINE
+            text += between + self._told(part, is_list=is_list)
         if self.heading:
-            text = f"{self.heading}:{LINE if first.kind == 'code' or is_list else ' '}{text}"
+            between = PARAGRAPH if first.kind == "row" else LINE if first.kind == "code" or is_list else " "
+            text = f"{self.heading}:{between}{text}"
         text = SAID_MARKER.sub("", text)
-        return f"{text}{LINE if self.parts[-1].kind == 'code' else ' '}[{self.marker}]"
+        # On the line of a row or right below it, the marker would be one more cell of the table.
+        return f"{text}{PARAGRAPH if last.kind == 'row' else LINE if last.kind == 'code' else ' '}[{self.marker}]"
+
+    def _told(self, part: Part, *, is_list: bool) -> str:
+        text = part.laid_out if is_list else part.text
+        return f"{part.columns}{LINE}{text}" if part.columns else text
 
 
 class Candidates:
     """The parts of the passages, and which share of the question's words each has; rarer words count more.
 
-    What stands in its title and headings, a part says too.
+    What stands in its title and headings, and what its table calls its columns, a part says too.
     """
 
     def __init__(self, question: str, passages: Sequence[Passage]) -> None:
@@ -73,9 +83,9 @@ class Candidates:
         asked = terms(question)
         said = {at: asked & words for at, words in self._said()}
         count = Counter(word for words in said.values() for word in words)
-        weights = {word: math.log(1 + len(said) / max(1, count[word])) for word in asked}
-        whole = sum(weights.values()) or 1.0
-        self._shares = {at: sum(weights[word] for word in words) / whole for at, words in said.items()}
+        self._weights = {word: math.log(1 + len(said) / max(1, count[word])) for word in asked}
+        whole = sum(self._weights.values()) or 1.0
+        self._shares = {at: sum(self._weights[word] for word in words) / whole for at, words in said.items()}
 
     def to_embed(self) -> list[str]:
         """At most MAX_SENTENCES, each once: those of the parts that share most, of better passages first."""
@@ -83,7 +93,9 @@ class Candidates:
         return list(dict.fromkeys(sentence for at in order for sentence in self._part(at).sentences))[:MAX_SENTENCES]
 
     def best(self, cosines: Mapping[str, float]) -> list[Excerpt]:
-        """What is worth most, in reading order. `cosines`: to the question, of the sentences that were embedded.
+        """What is worth most, in reading order, but first the sections that the question names.
+
+        `cosines`: to the question, of the sentences that were embedded.
 
         Part after part within the room that is left, until the next is not worth its place. One that was not embedded
         is taken only beside another.
@@ -108,7 +120,7 @@ class Candidates:
             }
             place = max(left, key=lambda at: (left[at], at), default=None)
             if place is None or left[place] < least:
-                return list(self._excerpts(sorted(chosen)))
+                return self._under_headings(list(self._runs(sorted(chosen))))
             if not chosen:
                 room, least = MAX_CHARACTERS, NEAR_BEST * worth[place]
             chosen.add(place)
@@ -118,12 +130,9 @@ class Candidates:
     def _said(self) -> Iterator[tuple[Place, set[str]]]:
         for n, (passage, parts) in enumerate(zip(self._passages, self._parts, strict=True)):
             above = terms("\n".join((passage.origin, *passage.headings)))
-            heading = set[str]()
             for i, part in enumerate(parts):
-                if part.kind == "heading":
-                    heading = terms(part.text)
-                else:
-                    yield (n, i), terms(part.text) | heading | above
+                if part.kind != "heading":
+                    yield (n, i), terms(f"{part.text}\n{part.around}") | above
 
     def _part(self, at: Place) -> Part:
         return self._parts[at[0]][at[1]]
@@ -135,24 +144,56 @@ class Candidates:
         near = before or behind
         if near is None:
             return 0.0
+        if part.shares_table(near) and self._shares[at] < max(
+            self._shares[side] for side in ((n, i - 1), (n, i + 1)) if side in chosen
+        ):
+            return 0.0  # another row than the one that was asked for
         introduced = part.introduces if before is None else before.introduces
         if introduced or (near.block == part.block and part.is_fragment):
             return NEEDED
         beside = BESIDE if near.block == part.block else BESIDE / 2
         return beside if before is None or near.block != part.block else beside + BEHIND
 
-    def _excerpts(self, places: Sequence[Place]) -> Iterator[Excerpt]:
-        start = 0
-        for end in range(1, len(places) + 1):
-            n, i = places[end - 1]
-            if end < len(places) and places[end] == (n, i + 1):
+    def _runs(self, places: Sequence[Place]) -> Iterator[list[Place]]:
+        """Places that are told in one excerpt."""
+        run: list[Place] = []
+        for n, i in places:
+            goes_on = (
+                run
+                and run[-1][0] == n
+                and (run[-1][1] == i - 1 or self._part((n, i)).shares_table(self._part(run[-1])))
+            )
+            if goes_on:
+                run.append((n, i))
                 continue
-            parts = [self._part(at) for at in places[start:end]]
-            above = places[start][1] - 1
-            heading = self._parts[n][above] if above >= 0 else None
-            name = heading.text if heading is not None and heading.kind == "heading" else ""
-            yield Excerpt(self._passages[n].marker, parts, name)
-            start = end
+            if run:
+                yield run
+            run = [(n, i)]
+        if run:
+            yield run
+
+    def _under_headings(self, runs: Sequence[Sequence[Place]]) -> list[Excerpt]:
+        """A heading is named where it stands right above, and everywhere if what is told is of several sections."""
+        if len({self._section(run[0]) for run in runs}) <= 1:
+            return [self._excerpt(run, self._right_above(run[0])) for run in runs]
+        in_order = sorted(runs, key=lambda run: -self._asked_for(run[0]))
+        return [self._excerpt(run, self._section(run[0])) for run in in_order]
+
+    def _excerpt(self, run: Sequence[Place], heading: str) -> Excerpt:
+        return Excerpt(self._passages[run[0][0]].marker, [self._part(at) for at in run], heading)
+
+    def _section(self, at: Place) -> str:
+        headings = self._passages[at[0]].headings
+        return self._part(at).heading or (headings[-1] if headings else "")
+
+    def _right_above(self, at: Place) -> str:
+        n, i = at
+        return self._part((n, i - 1)).text if i and self._part((n, i - 1)).kind == "heading" else ""
+
+    def _asked_for(self, at: Place) -> float:
+        """What the words of the question weigh that the headings over it have."""
+        headings = terms("\n".join((*self._passages[at[0]].headings, self._part(at).heading)))
+        return sum(weight for word, weight in self._weights.items() if word in headings)
 
 
 def joined(excerpts: Iterable[Excerpt]) -> str:

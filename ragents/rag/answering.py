@@ -1,7 +1,9 @@
 """From sources to a cited answer: the confidence gate, the model, and the check of every citation."""
 
+import math
 import re
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,16 +11,19 @@ from langchain_core.messages import BaseMessage
 
 from ragents.llm.client import LLMClient
 from ragents.llm.endings import CUT_SHORT
+from ragents.llm.parts import parts_of
 from ragents.llm.passages import MARKER
 from ragents.llm.sentences import split_sentences
 from ragents.llm.types import Ending
+from ragents.llm.wording import terms
 from ragents.rag.prompt import DECLINED, build_prompt, within_window
 from ragents.rag.types import Citation, RAGResponse, Source
 
 TOUCHED = "\0"
 """Where a marker stands or stood, until the blanks around it are seen to."""
 LOOSE = re.compile(rf"[ \t{TOUCHED}]+(?=[.,;!?])")
-WORD = re.compile(r"\w{3,}")
+ASKED = 1.0
+"""What all of the question's words are worth to a quote, beside a long one that stands in the claim whole."""
 UNCITED = "the answer cites no passage: what it rests on is not shown"
 
 
@@ -41,7 +46,7 @@ async def answer_from_sources(
     found = within_window(found, llm=llm, history=history, max_tokens=max_tokens)
     prompt = build_prompt(found, history, room=llm.prompt_tokens(max_tokens))
     said = await llm.generate(prompt, max_tokens=max_tokens)
-    answer, citations = check_citations(said.message.text.strip(), found.sources)
+    answer, citations = check_citations(said.message.text.strip(), found.sources, question=found.query)
     answered = replace(
         found,
         answer=answer or DECLINED,
@@ -70,8 +75,11 @@ def rested(response: RAGResponse) -> RAGResponse:
     return replace(response, confidence=0.0, notes=(*response.notes, UNCITED))
 
 
-def check_citations(answer: str, sources: Sequence[Source]) -> tuple[str, tuple[Citation, ...]]:
-    """The answer without markers of unknown passages, and one citation per known marker, in order of appearance."""
+def check_citations(answer: str, sources: Sequence[Source], *, question: str = "") -> tuple[str, tuple[Citation, ...]]:
+    """The answer without markers of unknown passages, and one citation per known marker, in order of appearance.
+
+    A passage is quoted for what it is cited for first; of equally told sentences with the one nearest to `question`.
+    """
     citations: dict[int, Citation] = {}
     start = 0
 
@@ -81,7 +89,7 @@ def check_citations(answer: str, sources: Sequence[Source]) -> tuple[str, tuple[
         claim, start = answer[start : match.start()], match.end()
         for n in numbers:
             source = sources[n - 1]
-            citations.setdefault(n, Citation(n, source.id, quote_from(source, claim)))
+            citations.setdefault(n, Citation(n, source.id, quote_from(source, claim, question)))
         return kept_markers(numbers)
 
     answer = answer.replace(TOUCHED, "")
@@ -98,12 +106,32 @@ def tidied(text: str) -> str:
     return LOOSE.sub(lambda blanks: "" if TOUCHED in blanks[0] else blanks[0], text).replace(TOUCHED, "")
 
 
-def quote_from(source: Source, claim: str) -> str:
-    """The source's sentence that shares most words with the claim."""
-    sentences = split_sentences(source.text) or [source.text.strip()]
-    words = _words(claim)
-    return max(sentences, key=lambda sentence: len(words & _words(sentence)) / (len(_words(sentence)) + 5))
+def quote_from(source: Source, claim: str, question: str = "") -> str:
+    """What stands in the source, letter by letter: its sentence or row that shares most with the claim and question.
+
+    The line that names a table's columns is not quoted. What stands over a sentence, the question may mean too.
+    """
+    parts = parts_of(source.text)
+    columns = {" ".join(part.columns.partition("\n")[0].split()) for part in parts}
+    over = {sentence: part.around for part in parts for sentence in part.sentences}
+    sentences = [each for each in split_sentences(source.text) if each not in columns] or [source.text.strip()]
+    asked, words = terms(question), terms(claim)
+    own = [terms(sentence) for sentence in sentences]
+    met = [asked & (said | terms(over.get(each, ""))) for each, said in zip(sentences, own, strict=True)]
+    weights = {word: math.log(1 + len(met) / n) for word, n in Counter(word for each in met for word in each).items()}
+    whole = sum(weights.values()) or 1.0
+    worth = [
+        len(words & said) / (len(said) + 5) + ASKED * sum(weights[word] for word in each) / whole
+        for said, each in zip(own, met, strict=True)
+    ]
+    return _as_written(sentences[worth.index(max(worth))], source.text)
 
 
-def _words(text: str) -> set[str]:
-    return {word.lower() for word in WORD.findall(text)}
+def _as_written(sentence: str, text: str) -> str:
+    """`sentence` with the blanks and line ends that it has in `text`."""
+    if sentence in text:
+        return sentence
+    inked = [at for at, character in enumerate(text) if not character.isspace()]
+    bare = "".join(sentence.split())
+    start = "".join(text.split()).find(bare)
+    return text[inked[start] : inked[start + len(bare) - 1] + 1] if start >= 0 else sentence

@@ -86,7 +86,8 @@ async def answer_parts(
         answers.append(f"{question} {said}" if said == DECLINED else said)
     if all(answer.endswith(DECLINED) for answer in answers):
         return replace(found, answer=DECLINED, model=llm.name)
-    answer, citations = check_citations(" ".join(dict.fromkeys(answers)), found.sources)
+    between = "\n\n" if any("\n" in answer for answer in answers) else " "  # a table needs a paragraph of its own
+    answer, citations = check_citations(between.join(dict.fromkeys(answers)), found.sources, question=found.query)
     return replace(found, answer=answer, citations=citations, model=llm.name)
 
 

@@ -41,7 +41,7 @@ class Known:
         if not self.results and not self.sources_tell:
             notes = (*self.found.notes, *([] if draft == DECLINED else [GROUNDLESS]))
             return replace(self.found, answer=DECLINED, notes=notes)
-        answer, citations = check_citations(draft, self.found.sources)
+        answer, citations = check_citations(draft, self.found.sources, question=self.found.query)
         return rested(replace(self.found, answer=answer or DECLINED, citations=citations))
 
     async def told_by(self, llm: LLMClient, *, history: Sequence[BaseMessage], max_tokens: int | None) -> RAGResponse:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
@@ -17,17 +18,19 @@ from ragents.agents.budget import Budget
 from ragents.agents.checkpointing.serializer import strict_serializer
 from ragents.agents.langgraph_base import thread_config
 from ragents.agents.logical import LogicalAgent
+from ragents.agents.logical.answering import answer_parts
 from ragents.agents.logical.form import Form, Known
 from ragents.agents.logical.operands import stems
 from ragents.agents.logical.rules import form_of_rules
 from ragents.agents.threads import RESPONSE
 from ragents.config import RAGConfig
 from ragents.errors import BudgetExceeded, InputError
+from ragents.llm.client import LLMClient
 from ragents.llm.types import Usage
 from ragents.principal import ANONYMOUS
 from ragents.rag.engine import RAGEngine
 from ragents.rag.prompt import DECLINED
-from ragents.rag.types import RAGResponse
+from ragents.rag.types import RAGResponse, Source
 from tests.doubles import WholeChatModel, add_document, make_engine
 
 DOCUMENTS = {
@@ -554,3 +557,12 @@ async def test_the_graph_is_drawable_and_emits_progress() -> None:
         )
     ]
     assert said == ["reading the question", "searching: What is the budget?", "computing"]
+
+
+async def test_a_table_that_answers_a_part_has_a_paragraph_of_its_own() -> None:
+    table = "| Room | Seats |\n|---|---|\n| Birch | 12 |"
+    told = [Source("c1", "d1", "u", "t", f"{table}\n\nThe hall has 90 seats.", 1.0)]
+    llm = LLMClient.of(FakeListChatModel(responses=["The hall has 90 seats. [1]", f"{table}\n\n[1]"]), name="fake")
+    found = RAGResponse("Seats of the hall, and of Birch?", tuple(told), 0.9)
+    parts = await answer_parts(found, ["Hall?", "Birch?"], llm=llm, min_confidence=0.3, confidences=[0.9, 0.9])
+    assert parts.answer == f"The hall has 90 seats. [1]\n\n{table}\n\n[1]"

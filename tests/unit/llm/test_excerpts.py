@@ -112,3 +112,53 @@ def test_code_brings_what_introduces_it_and_an_item_its_next_sentence() -> None:
     assert answer("Which things are hidden?", passage, near="e").startswith(
         "- Hidden things are here. They are the others.\n"
     )
+
+
+TABLE = "| Gremlin | Hue | Mass |\n|---|---|---|\n| Alfa | teal | 13 g |\n| Bravo | mauve | 17 g |"
+
+
+def test_the_columns_of_a_table_alone_are_no_answer() -> None:
+    candidates = Candidates("What is the mass?", [Passage(1, "| Gremlin | Hue | Mass |\n|---|---|---|")])
+    assert (candidates.to_embed(), candidates.best({})) == ([], [])
+
+
+def test_the_row_that_is_asked_for_is_told_with_its_columns_and_without_the_others() -> None:
+    assert answer("What is the mass of Bravo gremlin?", Passage(1, TABLE), near="g", cosine=0.3) == (
+        "| Gremlin | Hue | Mass |\n|---|---|---|\n| Bravo | mauve | 17 g |\n\n[1]"
+    )
+
+
+def test_rows_under_a_heading_are_a_table_of_their_own_beside_prose() -> None:
+    passage = Passage(1, f"# Weights\n{TABLE}\n\nThe mass is that of a dry gremlin.")
+    assert answer("What mass has each gremlin?", passage, near="g", cosine=0.5) == (
+        f"Weights:\n\n{TABLE}\n\nThe mass is that of a dry gremlin. [1]"
+    )
+
+
+def test_rows_that_do_not_follow_each_other_are_one_table() -> None:
+    rows = "".join(f"\n| {name} | {port} |" for name, port in (("web", 80), ("mail", 25), ("proxy", 81)))
+    passage = Passage(1, f"| Name | Port |\n|---|---|{rows}")
+    assert answer("Ports of web and proxy?", passage, near="\0") == (
+        "| Name | Port |\n|---|---|\n| web | 80 |\n| proxy | 81 |\n\n[1]"
+    )
+
+
+PUMPS = "\n\n".join(
+    f"## Pump {name}\n\nIt is for water.\n\n- Warranty: {n} months" for name, n in (("A1", 36), ("B2", 24))
+)
+
+
+def test_what_is_told_of_several_sections_names_each_and_begins_with_the_one_asked_for() -> None:
+    assert answer("What is the warranty of pump B2?", Passage(1, PUMPS), near="Warranty", cosine=0.95) == (
+        "Pump B2: Warranty: 24 months [1] Pump A1: Warranty: 36 months [1]"
+    )
+
+
+def test_sections_of_several_passages_are_named_as_their_headings_are() -> None:
+    passages = [
+        Passage(1, "- Warranty: 36 months", "Pumps", ("Products", "Pump A1")),
+        Passage(2, "- Warranty: 24 months", "Pumps", ("Products", "Pump B2")),
+    ]
+    assert answer("What is the warranty of pump B2?", *passages, near="Warranty", cosine=0.95) == (
+        "Pump B2: Warranty: 24 months [2] Pump A1: Warranty: 36 months [1]"
+    )

@@ -62,9 +62,9 @@ def test_headings_items_and_rows_are_told_apart_and_keep_their_marks_among_other
     assert [(part.kind, part.laid_out) for part in parts] == [
         ("heading", "Ports of servers"),
         ("item", "1. the first one is ours"),
-        ("row", "| name | port |"),
         ("row", "| web page | 80 |"),
     ]
+    assert parts[2].columns == "| name | port |\n|---|---|"
     assert parts[1].text == "the first one is ours"
 
 
@@ -87,4 +87,23 @@ def test_an_item_of_hardly_a_word_is_a_fragment_and_a_short_sentence_is_none() -
         False,
         True,
         False,
+    ]
+
+
+def test_a_line_of_columns_without_a_row_under_it_has_no_part_and_a_row_without_columns_has_one() -> None:
+    assert parts_of("| name | port |\n|---|---|\n") == []
+    assert [(part.text, part.columns) for part in parts_of("| web page | 80 |\n| proxy | 81 |")] == [
+        ("| web page | 80 |", ""),
+        ("| proxy | 81 |", ""),
+    ]
+
+
+def test_each_table_names_its_own_columns() -> None:
+    tables = (
+        "| name | port |\n|:--|--:|\n| web page | 80 |\n|---|---|\n| proxy | 81 |\n\n| a | b |\n|---|---|\n| c | d |"
+    )
+    assert [(part.text, part.columns) for part in parts_of(tables)] == [
+        ("| web page | 80 |", "| name | port |\n|:--|--:|"),
+        ("| proxy | 81 |", "| name | port |\n|:--|--:|"),
+        ("| c | d |", "| a | b |\n|---|---|"),
     ]

@@ -98,3 +98,35 @@ def test_blanks_before_punctuation_go_behind_a_marker_and_stay_in_a_command() ->
     sources = [Source("s1", "d", "u", "t", "Some text of it.", 1.0)]
     answer = "Run `pip install .` and `find . -name x` [9] . Or so [1] , if a ; b [7]"
     assert check_citations(answer, sources)[0] == "Run `pip install .` and `find . -name x`. Or so [1], if a ; b"
+
+
+def quoted(text: str, answer: str, question: str) -> str:
+    return check_citations(answer, [Source("s1", "d", "u", "t", text, 1.0)], question=question)[1][0].quote
+
+
+def test_of_a_table_the_row_that_is_asked_for_is_quoted_and_never_its_columns() -> None:
+    table = "| Gremlin name | Mass |\n|---|---|\n| Alfa | 13 g |\n| Bravo | 17 g |"
+    assert quoted(table, f"{table}\n\n[1]", "What is the mass of gremlin Bravo by name?") == "| Bravo | 17 g |"
+
+
+def test_of_what_an_excerpt_tells_the_sentence_that_was_asked_for_is_quoted() -> None:
+    text = "# Pump A1\nIt delivers 480 litres a minute at all times.\n- Weight: 71 kg\n\n# Pump B2\n- Weight: 72 kg"
+    told = "It delivers 480 litres a minute at all times. Weight: 71 kg Weight: 72 kg [1]"
+    assert quoted(text, told, "What is the weight of pump A1?") == "Weight: 71 kg"
+    assert quoted(text, told, "What is the weight of pump B2?") == "Weight: 72 kg"
+
+
+def test_a_claim_is_quoted_for_itself_whatever_else_was_asked() -> None:
+    text = "The noise of the pump is 69 dB. The weight of the pump is 71 kg."
+    assert (
+        quoted(text, "It makes a noise of 69 dB [1].", "Which weight and noise?") == "The noise of the pump is 69 dB."
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["Run it with care:\n\n    wait  for all\n      of them\n", "A sentence of\nwords in  (two) lines."]
+)
+def test_a_quote_stands_in_its_source_letter_by_letter(text: str) -> None:
+    quote = quoted(text, "Wait for all of them in two lines of words [1].", "")
+    assert quote in text
+    assert "  " in quote
