@@ -30,7 +30,8 @@ UNKNOWN = 0.2
 BESIDE, BEHIND = 0.2, 0.1
 """What a part gains beside one that was taken, in the same block (half of it in another), and behind it."""
 NEEDED = 1.0
-"""What it gains where one of the two only introduces the other, or it is an item of hardly a word: "Default: 5"."""
+"""What it gains where one of the two only introduces the other, where it is the next of the steps that were introduced,
+or where it is an item of hardly a word: "Default: 5"."""
 SAID_MARKER = re.compile(rf"[ \t]*{MARKER.pattern}")
 """In a passage it is a footnote or the like, and would cite another passage in the answer."""
 LINE, PARAGRAPH = "\n", "\n\n"
@@ -149,10 +150,18 @@ class Candidates:
         ):
             return 0.0  # another row than the one that was asked for
         introduced = part.introduces if before is None else before.introduces
-        if introduced or (near.block == part.block and part.is_fragment):
+        if introduced or (near.block == part.block and part.is_fragment) or self._is_next_step(at, chosen):
             return NEEDED
         beside = BESIDE if near.block == part.block else BESIDE / 2
         return beside if before is None or near.block != part.block else beside + BEHIND
+
+    def _is_next_step(self, at: Place, chosen: set[Place]) -> bool:
+        """Whether the steps before it are told, from what introduces them on."""
+        n, i = at
+        block = self._part(at).block
+        while self._part((n, i)).is_step and self._part((n, i)).block == block and (n, i - 1) in chosen:
+            i -= 1
+        return i < at[1] and self._part((n, i)).introduces
 
     def _runs(self, places: Sequence[Place]) -> Iterator[list[Place]]:
         """Places that are told in one excerpt."""

@@ -53,6 +53,11 @@ class Part:
         """An item of fewer than three words, which says something among the others only."""
         return self.kind == "item" and not self.sentences
 
+    @property
+    def is_step(self) -> bool:
+        """An item with a number, of which the order matters."""
+        return self.kind == "item" and self.laid_out[:1].isdigit()
+
     def continues(self, before: "Part") -> bool:
         """Whether it is the next sentence of an item."""
         return self.kind == "sentence" and before.kind == "item" and before.block == self.block

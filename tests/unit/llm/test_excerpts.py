@@ -38,6 +38,15 @@ def test_what_a_sentence_introduces_comes_with_it() -> None:
     )
 
 
+def test_steps_that_are_introduced_are_told_to_the_last() -> None:
+    steps = "1. Find its number.\n2. Ask the keeper for it.\n3. Wait a day."
+    passage = Passage(1, f"To order a part do this:\n\n{steps}\n\nThe keeper is never away.")
+    told = f"To order a part do this:\n{steps} [1]"
+    assert answer("How do I order a part?", passage, near="order") == told
+    unordered = Passage(1, passage.text.replace("1.", "-").replace("2.", "-").replace("3.", "-"))
+    assert "Wait" not in answer("How do I order a part?", unordered, near="order")
+
+
 def test_a_part_brings_the_heading_right_above_it_and_its_short_neighbours() -> None:
     passage = Passage(3, "### MCP_PORT\n\n- Default: `1417`\n- Description: Port for the MCP server")
     assert answer("What is the port of the MCP server?", passage, near="Port") == (
