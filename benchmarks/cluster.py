@@ -187,6 +187,14 @@ class Balancer:
     async def in_flight(self, name: str) -> int:
         return int((await self._servers())[name]["scur"])
 
+    async def wait_for_work(self, name: str, requests: int = 2, seconds: float = START_S) -> None:
+        """Until this server has so many requests at once."""
+        until = time.monotonic() + seconds
+        while await self.in_flight(name) < requests:
+            if time.monotonic() > until:
+                raise RuntimeError(f"haproxy sends nothing to {name}")
+            await asyncio.sleep(0.01)
+
     async def take_back(self, name: str) -> None:
         await self._order(f"set server ragents/{name} state ready")
 

@@ -74,14 +74,17 @@ async def sigterm(cluster: Cluster) -> None:
 
 async def kill_server(cluster: Cluster) -> None:
     replica = cluster.replicas[1]
+    await cluster.balancer.wait_for_work(replica.name)
     replica.kill()
     await come_back(cluster, replica.name)
 
 
 async def kill_worker(cluster: Cluster) -> None:
-    cluster.replicas[2].kill_worker()
+    replica = cluster.replicas[2]
+    await cluster.balancer.wait_for_work(replica.name)
+    replica.kill_worker()
     await asyncio.sleep(0.5)
-    await cluster.replicas[2].wait_until_ready()
+    await replica.wait_until_ready()
     await all_up(cluster)
 
 
