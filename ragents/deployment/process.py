@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
+import psutil
 from bentoml import server_context, serving
 from bentoml._internal.utils import circus
 from bentoml.container import BentoMLContainer  # type: ignore[attr-defined]  # BentoML is not strict about __all__
@@ -93,9 +94,15 @@ def give_up(error: RAGentsError) -> None:
 
 
 def end_with_listener() -> None:
-    """A worker whose listening process was killed would go on holding the port and the embedded Postgres (Linux)."""
+    """A worker whose listening process was killed would go on holding the port and the embedded Postgres (Linux).
+
+    One that was killed while the worker was still importing sends no signal any more: the worker ends at once.
+    """
     if sys.platform == "linux" and started_by_listener():
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    listener = os.environ.get(LISTENER_VARIABLE)
+    if server_context.worker_index is not None and listener is not None and not psutil.pid_exists(int(listener)):
+        os._exit(EXIT_START_FAILED)  # nothing is open yet
 
 
 def leave_tracing_to_us() -> None:
